@@ -1,0 +1,116 @@
+//! The tasks that the shards of a client run in.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tokio::time::sleep;
+
+use super::fleet::Member;
+use super::shared::Shared;
+use super::startup::Plan;
+use crate::identify::line::Line;
+use crate::protocol::Identify;
+use crate::shard::driver::{self, Owner, Surroundings};
+use crate::shard::status::ShardStatus;
+use crate::shard::{Session, Settings};
+
+/// The rest after a bug, so that one that strikes at once does not make a busy loop.
+const REST_AFTER_DEATH: Duration = Duration::from_secs(2);
+
+/// Everything needed to run shards, and those that run.
+pub(super) struct Crew {
+    shared: Arc<Shared>,
+    plan: Plan,
+    line: Line,
+    /// Names of the dispatches that the host gets.
+    events: Option<Arc<HashSet<Vec<u8>>>>,
+    tasks: JoinSet<()>,
+    shard_of_task: HashMap<Id, u32>,
+}
+
+impl Crew {
+    /// Nobody runs yet.
+    pub(super) fn new(shared: Arc<Shared>, plan: Plan, line: Line) -> Self {
+        let events = shared.config.events.as_ref().map(|names| {
+            let names = names.iter().map(|name| name.clone().into_bytes());
+            Arc::new(names.collect::<HashSet<_>>())
+        });
+        Self { shared, plan, line, events, tasks: JoinSet::new(), shard_of_task: HashMap::new() }
+    }
+
+    /// Starts all shards of the plan.
+    pub(super) fn launch_all(&mut self) -> BTreeMap<u32, Member> {
+        let ids = self.plan.ids.clone();
+        ids.into_iter().map(|id| (id, self.launch(id, None, Duration::ZERO))).collect()
+    }
+
+    /// Starts a shard again after its task died; with its session, if it had one.
+    pub(super) fn relaunch(&mut self, shard_id: u32, session: Option<Session>) -> Member {
+        self.launch(shard_id, session, REST_AFTER_DEATH)
+    }
+
+    /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
+    pub(super) async fn next_death(&mut self) -> Option<u32> {
+        loop {
+            match self.tasks.join_next_with_id().await? {
+                Ok((task, ())) => {
+                    self.shard_of_task.remove(&task);
+                }
+                Err(error) => {
+                    let shard_id = self.shard_of_task.remove(&error.id());
+                    if error.is_panic() && shard_id.is_some() {
+                        return shard_id;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops all shards where they stand.
+    pub(super) async fn abort(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// Starts a shard.
+    fn launch(&mut self, shard_id: u32, session: Option<Session>, rest: Duration) -> Member {
+        let (mailbox, mail) = mpsc::unbounded_channel();
+        let status = Arc::new(ShardStatus::new());
+        let surroundings = Surroundings {
+            queue: Arc::clone(&self.shared.queue),
+            line: self.line.clone(),
+            dialer: self.shared.dialer.clone(),
+            events: self.events.clone(),
+            status: Arc::clone(&status),
+            owner: Arc::clone(&self.shared) as Arc<dyn Owner>,
+        };
+        let settings = self.settings(shard_id);
+        let seed = fastrand::u64(..);
+        let task = self.tasks.spawn(async move {
+            sleep(rest).await;
+            driver::run(settings, session, seed, mail, surroundings).await;
+        });
+        self.shard_of_task.insert(task.id(), shard_id);
+        Member { mailbox, status }
+    }
+
+    /// What makes a shard this shard.
+    fn settings(&self, shard_id: u32) -> Settings {
+        let config = &self.shared.config;
+        Settings {
+            identify: Identify {
+                token: config.token.clone(),
+                intents: config.intents,
+                properties: config.properties.clone(),
+                large_threshold: config.large_threshold,
+                shard_id,
+                shard_total: self.plan.total.get(),
+            },
+            presence: config.presence.clone(),
+            gateway: self.plan.gateway.clone(),
+            compression: config.compression,
+        }
+    }
+}

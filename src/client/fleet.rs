@@ -1,0 +1,113 @@
+//! The shards of a client, and which of them a command is for.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::command::{Command, soundboard_sounds};
+use super::replies::Replies;
+use crate::error::{Error, ErrorKind};
+use crate::protocol::Payload;
+use crate::shard;
+use crate::shard::driver::{Mail, Mailbox};
+use crate::shard::status::ShardStatus;
+
+/// One shard as its client knows it.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The way to it.
+    pub(super) mailbox: Mailbox,
+    /// What can be seen of it.
+    pub(super) status: Arc<ShardStatus>,
+}
+
+/// The shards of a client.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    /// The number of shards of the bot.
+    pub(super) total: NonZeroU32,
+    /// Those that run here.
+    pub(super) members: BTreeMap<u32, Member>,
+}
+
+impl Fleet {
+    /// Says something to one shard, if it is here.
+    pub(super) fn tell(&self, shard_id: u32, mail: Mail) {
+        if let Some(member) = self.members.get(&shard_id) {
+            // A shard that has gone needs no mail.
+            let _ = member.mailbox.send(mail);
+        }
+    }
+
+    /// Says something to every shard.
+    pub(super) fn tell_all(&self, mail: impl Fn() -> Mail) {
+        for shard_id in self.members.keys() {
+            self.tell(*shard_id, mail());
+        }
+    }
+
+    /// Checks that all shards a gateway command is for are here.
+    ///
+    /// # Errors
+    /// `UnknownShard`, naming the one that is not.
+    pub(super) fn check(&self, command: &Command) -> Result<(), Error> {
+        match command {
+            Command::Send { route, .. } => {
+                route.shard(self.total).map_or(Ok(()), |shard_id| self.is_here(shard_id))
+            }
+            Command::SoundboardSounds { guild_ids } => {
+                let payloads = soundboard_sounds(guild_ids, self.total);
+                payloads.iter().try_for_each(|(shard_id, _)| self.is_here(*shard_id))
+            }
+            Command::RestartShard { shard_id, .. } => self.is_here(*shard_id),
+            Command::Rest(_) | Command::GatewayInfo => Ok(()),
+        }
+    }
+
+    /// Hands a checked gateway command to its shards.
+    pub(super) fn dispatch(&self, id: u64, command: Command, replies: &Replies) {
+        match command {
+            Command::Send { route, payload, presence } => {
+                let shards: Vec<u32> = match route.shard(self.total) {
+                    Some(shard_id) => vec![shard_id],
+                    None => self.members.keys().copied().collect(),
+                };
+                replies.expect(id, shards.iter().copied());
+                for shard_id in shards {
+                    let (payload, presence) = (payload.clone(), presence.clone());
+                    let command = shard::Command { id, payload, presence };
+                    self.tell(shard_id, Mail::Command(command));
+                }
+            }
+            Command::SoundboardSounds { guild_ids } => {
+                let payloads: Vec<(u32, Payload)> = soundboard_sounds(&guild_ids, self.total);
+                replies.expect(id, payloads.iter().map(|(shard_id, _)| *shard_id));
+                for (shard_id, payload) in payloads {
+                    let command = shard::Command { id, payload, presence: None };
+                    self.tell(shard_id, Mail::Command(command));
+                }
+            }
+            Command::RestartShard { shard_id, resume } => {
+                self.tell(shard_id, Mail::Restart { resume });
+                replies.finish(id, 0, b"null");
+            }
+            Command::Rest(_) | Command::GatewayInfo => {}
+        }
+    }
+
+    /// Whether a shard is one of this client.
+    fn is_here(&self, shard_id: u32) -> Result<(), Error> {
+        if self.members.contains_key(&shard_id) {
+            return Ok(());
+        }
+        let total = self.total;
+        let text = if shard_id < total.get() {
+            format!(
+                "shard {shard_id} of {total} is not run by this client; send it to the one that does"
+            )
+        } else {
+            format!("there is no shard {shard_id}; the bot has {total}, counted from 0")
+        };
+        Err(Error::new(ErrorKind::UnknownShard, text))
+    }
+}

@@ -1,0 +1,390 @@
+//! What the tasks of a client and its host share, and what the host's threads do with it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::command::Command;
+use super::fleet::Fleet;
+use super::latch::Latch;
+use super::replies::Replies;
+use super::startup;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
+use crate::health::{Overview, QueueOverview};
+use crate::identify::SessionStartLimit;
+use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
+use crate::rest::Rest;
+use crate::shard::driver::{self, Owner};
+use crate::shard::{Outcome, ShardState, StateChange, StopMode};
+use crate::transport::{Dialer, Network};
+
+/// A client.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) dialer: Dialer,
+    pub(super) rest: Rest,
+    pub(super) queue: Arc<EventQueue>,
+    pub(super) replies: Replies,
+    /// Where it stands.
+    stage: RwLock<Stage>,
+    /// How to stop, once that is wanted.
+    pub(super) stop: watch::Sender<Option<StopMode>>,
+    /// Tasks of commands that take a while.
+    tasks: Mutex<JoinSet<()>>,
+    /// What has come of the shards so far.
+    progress: Mutex<Progress>,
+    /// Every shard was ready once, or one never will be, or the client stopped.
+    pub(super) decided: Latch,
+    /// Nothing runs any more.
+    pub(super) stopped: Latch,
+    /// The session start limit as the gate counts it.
+    pub(super) limit: Mutex<Option<SessionStartLimit>>,
+    /// When it was made.
+    made_at: Instant,
+}
+
+/// Where a client stands.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Made.
+    New,
+    /// Started, and `/gateway/bot` has not answered.
+    Starting {
+        /// What everything runs on.
+        runtime: Handle,
+        /// Commands for shards that are not there yet.
+        held: Vec<(u64, Command)>,
+    },
+    /// Has shards.
+    Running {
+        /// What everything runs on.
+        runtime: Handle,
+        /// The shards.
+        fleet: Fleet,
+    },
+    /// Stops or has stopped.
+    Stopped {
+        /// The shards it had, for its status.
+        fleet: Option<Fleet>,
+    },
+}
+
+impl Stage {
+    /// The shards, if there are or were any.
+    pub(super) fn fleet(&self) -> Option<&Fleet> {
+        match self {
+            Self::Running { fleet, .. } => Some(fleet),
+            Self::Stopped { fleet } => fleet.as_ref(),
+            Self::New | Self::Starting { .. } => None,
+        }
+    }
+
+    /// Its name in the status.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Starting { .. } => "starting",
+            Self::Running { .. } => "running",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
+}
+
+/// What has come of the shards so far.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Shards that were ready once.
+    ready: BTreeSet<u32>,
+    /// Why the client, or its first refused shard, was refused for good.
+    fatal: Option<String>,
+}
+
+impl Shared {
+    /// A client that does nothing yet.
+    pub(super) fn new(config: Config, network: Arc<dyn Network>) -> Result<Self, Error> {
+        let dialer = Dialer::new(&config, network)?;
+        let io = |error: io::Error| {
+            Error::new(ErrorKind::Io, format!("cannot make a file descriptor: {error}"))
+        };
+        let queue = Arc::new(EventQueue::new(&config.queue).map_err(io)?);
+        Ok(Self {
+            rest: Rest::new(&config, dialer.clone()),
+            dialer,
+            config,
+            replies: Replies::new(Arc::clone(&queue)),
+            queue,
+            stage: RwLock::new(Stage::New),
+            stop: watch::Sender::new(None),
+            tasks: Mutex::default(),
+            progress: Mutex::default(),
+            decided: Latch::new().map_err(io)?,
+            stopped: Latch::new().map_err(io)?,
+            limit: Mutex::default(),
+            made_at: Instant::now(),
+        })
+    }
+
+    // -- commands -----------------------------------------------------------------------------
+
+    /// Routes a command, or holds it until there are shards.
+    pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
+        let needs_shards = !matches!(command, Command::Rest(_) | Command::GatewayInfo);
+        let stage = self.stage();
+        match &*stage {
+            Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
+            Stage::Stopped { .. } => Err(Error::new(ErrorKind::Closed, "the client has stopped")),
+            Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
+                let id = self.replies.open()?;
+                self.spawn(runtime, id, command);
+                Ok(id)
+            }
+            Stage::Running { fleet, .. } => {
+                fleet.check(&command)?;
+                let id = self.replies.open()?;
+                fleet.dispatch(id, command, &self.replies);
+                Ok(id)
+            }
+            Stage::Starting { .. } => {
+                drop(stage);
+                self.hold(command)
+            }
+        }
+    }
+
+    /// Keeps a command until there are shards, unless they have come just now.
+    fn hold(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
+        let mut stage = self.stage_mut();
+        let Stage::Starting { held, .. } = &mut *stage else {
+            drop(stage);
+            return self.accept(command);
+        };
+        if lock(&self.progress).fatal.is_some() {
+            return Err(self.refusal());
+        }
+        let id = self.replies.open()?;
+        held.push((id, command));
+        Ok(id)
+    }
+
+    /// Runs a command that takes a while in a task of its own.
+    fn spawn(self: &Arc<Self>, runtime: &Handle, id: u64, command: Command) {
+        let shared = Arc::clone(self);
+        let work = async move {
+            let result = match command {
+                Command::Rest(request) => {
+                    let response = shared.rest.request(*request).await;
+                    response.map(|response| (i32::from(response.status), response.body))
+                }
+                _ => startup::ask(&shared.rest).await.map(|response| (0, response.body)),
+            };
+            match result {
+                Ok((status, body)) => shared.replies.finish(id, status, &body),
+                Err(error) => shared.replies.fail(id, &error),
+            }
+        };
+        let mut tasks = lock(&self.tasks);
+        // Those that ended are forgotten here, so that the set holds what runs.
+        while tasks.try_join_next().is_some() {}
+        self.replies.attach(id, tasks.spawn_on(work, runtime));
+    }
+
+    // -- stages -------------------------------------------------------------------------------
+
+    /// The shards are there: what was held for them goes to them.
+    pub(super) fn set_running(&self, fleet: Fleet) {
+        let mut stage = self.stage_mut();
+        let held = match &mut *stage {
+            Stage::Starting { runtime, held } => {
+                let (runtime, held) = (runtime.clone(), std::mem::take(held));
+                *stage = Stage::Running { runtime, fleet };
+                held
+            }
+            _ => return,
+        };
+        let Some(fleet) = stage.fleet() else { return };
+        for (id, command) in held {
+            match fleet.check(&command) {
+                Ok(()) => fleet.dispatch(id, command, &self.replies),
+                Err(error) => self.replies.fail(id, &error),
+            }
+        }
+        // Fast ones may be ready already.
+        if fleet.members.len() == lock(&self.progress).ready.len() {
+            self.decided.set();
+        }
+    }
+
+    /// There will be no shards: what was held for them fails.
+    pub(super) fn set_refused(&self) {
+        let Stage::Starting { held, .. } = &mut *self.stage_mut() else { return };
+        for (id, _) in held.drain(..) {
+            self.replies.fail(id, &self.refusal());
+        }
+    }
+
+    /// Why there are no shards.
+    fn refusal(&self) -> Error {
+        let fatal = lock(&self.progress).fatal.clone();
+        Error::new(ErrorKind::Fatal, fatal.unwrap_or_default())
+    }
+
+    /// No commands any more; the shards are still on their way out.
+    pub(super) fn set_stopped(&self) {
+        let mut stage = self.stage_mut();
+        let before = std::mem::replace(&mut *stage, Stage::Stopped { fleet: None });
+        *stage = match before {
+            Stage::Running { fleet, .. } => Stage::Stopped { fleet: Some(fleet) },
+            Stage::Stopped { fleet } => Stage::Stopped { fleet },
+            Stage::New | Stage::Starting { .. } => Stage::Stopped { fleet: None },
+        };
+    }
+
+    /// The tasks of commands, to be ended.
+    pub(super) fn take_tasks(&self) -> JoinSet<()> {
+        std::mem::take(&mut *lock(&self.tasks))
+    }
+
+    /// Nothing runs any more: open commands are answered and the stream of events ends.
+    pub(super) fn end(&self) {
+        self.set_stopped();
+        self.replies.close();
+        self.queue.close();
+        self.decided.set();
+        self.stopped.set();
+    }
+
+    // -- what is told -------------------------------------------------------------------------
+
+    /// Tells of a change of state that a shard cannot tell of itself; with [`NO_SHARD`], of something
+    /// that holds up all of them.
+    pub(super) fn say(&self, shard_id: u32, from: ShardState, to: ShardState, reason: String) {
+        let change = StateChange { from, to, reason: reason.into(), close_code: None };
+        self.queue.push_own(driver::state_event(shard_id, &change));
+    }
+
+    /// Tells that a shard, or with [`NO_SHARD`] the client, is refused for good.
+    pub(super) fn refuse(&self, shard_id: u32, reason: &str, close_code: Option<u16>) {
+        let text = if shard_id == NO_SHARD {
+            reason.to_owned()
+        } else {
+            format!("shard {shard_id}: {reason}")
+        };
+        tracing::error!("{text}");
+        lock(&self.progress).fatal.get_or_insert(text);
+        let data = json!({"reason": reason, "close_code": close_code}).to_string();
+        let mut event = Event::new(EventKind::Fatal, "", data.as_bytes());
+        event.shard_id = shard_id;
+        event.status = ErrorKind::Fatal.status();
+        self.queue.push_own(event);
+        self.decided.set();
+    }
+
+    /// Which shards are not ready, for people.
+    pub(super) fn unready(&self) -> String {
+        const SHOWN: usize = 10;
+        let stage = self.stage();
+        let Some(fleet) = stage.fleet() else {
+            return "/gateway/bot has not answered yet; see the SHARD_STATE events".to_owned();
+        };
+        let ready = &lock(&self.progress).ready;
+        let missing: Vec<String> = fleet
+            .members
+            .iter()
+            .filter(|(shard_id, _)| !ready.contains(shard_id))
+            .map(|(shard_id, member)| format!("{shard_id} ({})", member.status.get().state))
+            .collect();
+        let more = if missing.len() > SHOWN { ", …" } else { "" };
+        let shown = missing[..missing.len().min(SHOWN)].join(", ");
+        format!(
+            "{} of {} shards have not been ready: {shown}{more}",
+            missing.len(),
+            fleet.members.len()
+        )
+    }
+
+    /// What came of the start, once that is decided.
+    pub(super) fn verdict(&self) -> Result<(), Error> {
+        let stage = self.stage();
+        let progress = lock(&self.progress);
+        if let Some(reason) = &progress.fatal {
+            return Err(Error::new(ErrorKind::Fatal, reason.clone()));
+        }
+        match stage.fleet() {
+            Some(fleet) if fleet.members.len() == progress.ready.len() => Ok(()),
+            _ => Err(Error::new(ErrorKind::Closed, "the client stopped before it was ready")),
+        }
+    }
+
+    /// How it is doing.
+    pub(super) fn overview(&self) -> Overview {
+        let now = Instant::now();
+        let stage = self.stage();
+        let members = stage.fleet().into_iter().flat_map(|fleet| &fleet.members);
+        Overview {
+            now: now.into_std(),
+            stage: stage.name(),
+            uptime: now - self.made_at,
+            shard_total: stage.fleet().map(|fleet| fleet.total.get()),
+            shards: members.map(|(id, member)| (*id, member.status.get())).collect(),
+            fatal: lock(&self.progress).fatal.clone(),
+            limit: *lock(&self.limit),
+            queue: QueueOverview {
+                config: self.config.queue,
+                events: self.queue.len(),
+                events_of_shard: self.queue.events_of_shard(),
+                bytes: self.queue.bytes(),
+                dropped: self.queue.dropped_total(),
+                commands_in_flight: self.queue.replies_owed(),
+            },
+        }
+    }
+
+    // -- locks --------------------------------------------------------------------------------
+    // A panic of another thread does not spoil what they protect: every change is complete in itself.
+
+    /// Where the client stands.
+    pub(super) fn stage(&self) -> RwLockReadGuard<'_, Stage> {
+        self.stage.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, to change it.
+    pub(super) fn stage_mut(&self) -> RwLockWriteGuard<'_, Stage> {
+        self.stage.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owner for Shared {
+    fn settled(&self, shard_id: u32, command_id: u64, outcome: Outcome) {
+        self.replies.settle(command_id, shard_id, outcome);
+    }
+
+    fn changed(&self, shard_id: u32, change: &StateChange) {
+        match change.to {
+            ShardState::Ready => {
+                let ready = {
+                    let mut progress = lock(&self.progress);
+                    progress.ready.insert(shard_id);
+                    progress.ready.len()
+                };
+                let stage = self.stage();
+                if stage.fleet().is_some_and(|fleet| fleet.members.len() == ready) {
+                    self.decided.set();
+                }
+            }
+            ShardState::Fatal => self.refuse(shard_id, &change.reason, change.close_code),
+            _ => {}
+        }
+    }
+}
+
+/// A mutex, whatever happened to others who held it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

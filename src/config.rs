@@ -1,0 +1,700 @@
+//! The configuration: JSON in, every value checked, every default and bound in one place.
+//!
+//! What was typed is `Typed`; what it means is [`Config`]. Nothing here does IO but the look at
+//! environment variables, which come in as a function.
+
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind};
+use crate::protocol::{Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token};
+
+/// Discord's REST API.
+const DISCORD_API_URL: &str = "https://discord.com/api/v10";
+
+/// The most shards one client runs.
+pub const MAX_SHARDS: u32 = 16_384;
+
+/// The largest shard total a bot can have.
+pub const MAX_SHARD_TOTAL: u32 = 1_000_000;
+
+/// Commands whose reply the host has not polled; one more is refused with `SHARD_E_QUEUE_FULL`.
+pub const MAX_COMMANDS_IN_FLIGHT: usize = 4_096;
+
+/// State changes and log lines in the queue; one more drops the oldest of them.
+pub const MAX_NOTICES: usize = 4_096;
+
+/// The largest payload a gateway may send, inflated. READY of a large bot has 16–17 MB.
+pub const MAX_INCOMING_BYTES: usize = 64 << 20;
+
+/// The largest answer of the REST API that is taken.
+pub const MAX_REST_RESPONSE_BYTES: usize = 32 << 20;
+
+/// REST requests on the wire at once. More wait their turn.
+pub const MAX_REST_REQUESTS: usize = 64;
+
+/// REST requests that wait for their turn; one more is refused. More than there can be commands, so
+/// that it is the commands' own bound that hosts meet.
+pub const MAX_REST_WAITING: usize = 2 * MAX_COMMANDS_IN_FLIGHT;
+
+/// Rate limits that are remembered. Idle ones are forgotten first.
+pub const MAX_REST_BUCKETS: usize = 16_384;
+
+/// The longest path of a REST request, its query included, as it goes out.
+pub const MAX_REST_PATH_BYTES: usize = 8 << 10;
+
+/// The largest body of a REST request, its files included: the largest upload that the most boosted
+/// guild allows, and some.
+pub const MAX_REST_BODY_BYTES: usize = 128 << 20;
+
+/// Files of one REST request. Discord takes ten today.
+pub const MAX_REST_FILES: usize = 32;
+
+/// The longest command that is read: room for a REST request with files.
+pub const MAX_COMMAND_BYTES: usize = 40 << 20;
+
+/// The longest configuration that is read.
+pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The bot token.
+    pub token: Token,
+    /// Which events Discord shall send.
+    pub intents: Intents,
+    /// Which shards this client runs.
+    pub shards: Shards,
+    /// REST base, without a slash at its end.
+    pub api_url: String,
+    /// The gateway, instead of the one that `/gateway/bot` names.
+    pub gateway_url: Option<GatewayUrl>,
+    /// Transport compression.
+    pub compression: Compression,
+    /// The presence sent with identify, as the `d` of op 3.
+    pub presence: Option<Box<RawValue>>,
+    /// Members above which Discord leaves offline ones out of `GUILD_CREATE`.
+    pub large_threshold: Option<u16>,
+    /// `os`, `browser` and `device`, sent with identify.
+    pub properties: Box<RawValue>,
+    /// Names of the dispatches that the host gets; `None` for all.
+    pub events: Option<Vec<String>>,
+    /// The bounds of the event queue.
+    pub queue: QueueConfig,
+    /// Session starts of the day that are never used.
+    pub budget_reserve: u32,
+    /// Threads of the runtime.
+    pub threads: usize,
+    /// Where the engine's log goes.
+    pub log: LogConfig,
+    /// Certificates to trust instead of the built-in roots, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy that all connections go through.
+    pub proxy: Option<ProxyUrl>,
+}
+
+/// Which shards a client runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shards {
+    /// As many as `/gateway/bot` recommends, all of them here.
+    Auto,
+    /// These.
+    Fixed {
+        /// The number of shards of the bot.
+        total: NonZeroU32,
+        /// The ids run here, ascending.
+        ids: Vec<u32>,
+    },
+}
+
+/// The bounds of the event queue.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Events in the queue.
+    pub max_events: usize,
+    /// Bytes of payloads in the queue and with the host (polled, not released).
+    pub max_bytes: usize,
+    /// What happens at either bound.
+    pub when_full: WhenFull,
+}
+
+/// What a full queue does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Shards stop reading their sockets; heartbeats go on, nothing is lost.
+    Block,
+    /// The oldest dispatches are dropped, counted, and reported with OVERFLOW.
+    DropOldest,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self { max_events: 65_536, max_bytes: 64 << 20, when_full: WhenFull::Block }
+    }
+}
+
+/// Where the engine's log goes.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The sink.
+    pub to: LogSink,
+    /// The most talkative level that is kept.
+    pub level: LogLevel,
+}
+
+/// A place for log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogSink {
+    /// Standard error.
+    #[default]
+    Stderr,
+    /// LOG events in the queue.
+    Events,
+    /// The function set with `shard_set_log_callback`.
+    Callback,
+    /// Nowhere.
+    None,
+}
+
+/// How much is logged. The numbers are those of the ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing.
+    Off = 0,
+    /// What needs a person.
+    Error = 1,
+    /// What may need one.
+    Warn = 2,
+    /// What an operator wants to read later.
+    #[default]
+    Info = 3,
+    /// Every step.
+    Debug = 4,
+    /// Every payload's envelope.
+    Trace = 5,
+}
+
+/// An HTTP proxy. Its credentials are not in its `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl {
+    /// Whether the connection to the proxy itself is TLS.
+    pub tls: bool,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `user:password`, as it goes into `Proxy-Authorization` once encoded.
+    pub credentials: Option<Zeroizing<String>>,
+}
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+/// The configuration as typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Typed<'a> {
+    token: Option<Zeroizing<String>>,
+    intents: Intents,
+    #[serde(borrow)]
+    shards: Option<&'a RawValue>,
+    api_url: Option<String>,
+    gateway_url: Option<String>,
+    #[serde(default)]
+    compression: Compression,
+    presence: Option<Box<RawValue>>,
+    large_threshold: Option<u16>,
+    properties: Option<Box<RawValue>>,
+    events: Option<Vec<String>>,
+    #[serde(default)]
+    queue: QueueConfig,
+    delivery: Option<Delivery>,
+    sessions: Option<String>,
+    backplane: Option<String>,
+    store: Option<String>,
+    #[serde(default)]
+    identify: TypedIdentify,
+    threads: Option<usize>,
+    log: Option<LogConfig>,
+    ca_file: Option<PathBuf>,
+    proxy: Option<Zeroizing<String>>,
+}
+
+/// `identify` as typed.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TypedIdentify {
+    budget_reserve: u32,
+}
+
+impl Default for TypedIdentify {
+    fn default() -> Self {
+        Self { budget_reserve: 50 }
+    }
+}
+
+/// `delivery` as typed.
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Delivery {
+    AtMostOnce,
+    AtLeastOnce,
+}
+
+/// The object form of `shards`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypedShards {
+    total: u32,
+    ids: Option<Vec<u32>>,
+    from: Option<u32>,
+    to: Option<u32>,
+}
+
+impl Config {
+    /// Reads and checks a configuration. `env` looks up environment variables, which count where the
+    /// text has no such key.
+    ///
+    /// # Errors
+    /// `InvalidConfig` or `Unsupported`, with the path of the key and what is wrong with it.
+    pub fn from_json(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        if text.len() > MAX_CONFIG_BYTES {
+            return Err(invalid("config", format!("is longer than {MAX_CONFIG_BYTES} bytes")));
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let typed: Typed<'_> =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| from_serde(&error))?;
+        json.end().map_err(|error| invalid("config", redact(&error.to_string())))?;
+        typed.check(env)
+    }
+}
+
+impl Typed<'_> {
+    /// What the typed values mean.
+    fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
+        let env = |name| env(name).filter(|value| !value.is_empty());
+        not_yet("sessions", self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS")).is_some())?;
+        not_yet("backplane", self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE")).is_some())?;
+        not_yet("store", self.store.or_else(|| env("SHARDWRIGHT_STORE")).is_some())?;
+        not_yet(
+            "delivery: \"at_least_once\"",
+            self.delivery.is_some_and(|delivery| delivery == Delivery::AtLeastOnce),
+        )?;
+
+        let token = self.token.or_else(|| env("DISCORD_TOKEN").map(Zeroizing::new));
+        let token = token.ok_or_else(|| {
+            invalid("token", "is missing; set it, or the environment variable DISCORD_TOKEN")
+        })?;
+        let token = Token::new(&token).map_err(|why| invalid("token", why))?;
+
+        let shards = match self.shards {
+            Some(json) => shards_from_json(json.get())?,
+            None => match env("SHARDWRIGHT_SHARDS") {
+                Some(text) => shards_from_env(&text)?,
+                None => Shards::Auto,
+            },
+        };
+        let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
+        let gateway_url = self.gateway_url.as_deref().map(GatewayUrl::parse).transpose();
+        let log = match (self.log, env("SHARDWRIGHT_LOG")) {
+            (Some(log), _) => log,
+            (None, Some(text)) => log_from_env(&text)?,
+            (None, None) => LogConfig::default(),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Config {
+            token,
+            intents: self.intents,
+            shards,
+            api_url: check_api_url(api_url.as_deref().unwrap_or(DISCORD_API_URL))?,
+            gateway_url: gateway_url.map_err(|why| invalid("gateway_url", why))?,
+            compression: self.compression,
+            presence: self.presence.map(|json| check_object("presence", json)).transpose()?,
+            large_threshold: self
+                .large_threshold
+                .map(|members| in_range("large_threshold", members, 50, 250))
+                .transpose()?,
+            properties: match self.properties {
+                Some(json) => check_object("properties", json)?,
+                None => default_properties(),
+            },
+            events: self.events,
+            queue: QueueConfig {
+                max_events: in_range("queue.max_events", self.queue.max_events, 1, 1 << 24)?,
+                max_bytes: in_range("queue.max_bytes", self.queue.max_bytes, 1 << 16, 1 << 40)?,
+                when_full: self.queue.when_full,
+            },
+            budget_reserve: self.identify.budget_reserve,
+            threads: in_range("threads", self.threads.unwrap_or(cores.min(4)), 1, 256)?,
+            log,
+            ca_file: self.ca_file,
+            proxy: self.proxy.map(|url| check_proxy(&url)).transpose()?,
+        })
+    }
+}
+
+/// A config error: the key, and what is wrong with it.
+fn invalid(key: &str, why: impl AsRef<str>) -> Error {
+    Error::new(ErrorKind::InvalidConfig, format!("`{key}` {}", redact(why.as_ref())))
+}
+
+/// A key that a later version will understand.
+fn not_yet(key: &str, used: bool) -> Result<(), Error> {
+    if !used {
+        return Ok(());
+    }
+    let why = format!("`{key}` is not in this build yet; leave it out");
+    Err(Error::new(ErrorKind::Unsupported, why))
+}
+
+/// What serde says, with the path of the key.
+fn from_serde(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let text = error.inner().to_string();
+    let text = redact(&text);
+    match redact(&error.path().to_string()).as_ref() {
+        "." => Error::new(ErrorKind::InvalidConfig, format!("the config: {text}")),
+        path => Error::new(ErrorKind::InvalidConfig, format!("`{path}`: {text}")),
+    }
+}
+
+/// The text without anything that could be a token: serde repeats values that it did not expect, and
+/// people put keys in the wrong place.
+fn redact(text: &str) -> Cow<'_, str> {
+    const SHORTEST_TOKEN: usize = 40;
+    let is_token_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let suspect = text.split(|c| !is_token_char(c)).filter(|word| word.len() >= SHORTEST_TOKEN);
+    suspect.fold(Cow::Borrowed(text), |text, word| Cow::Owned(text.replace(word, "…")))
+}
+
+/// A number between two bounds, both allowed.
+fn in_range<N>(key: &str, value: N, min: N, max: N) -> Result<N, Error>
+where
+    N: PartialOrd + std::fmt::Display + Copy,
+{
+    if value < min || value > max {
+        return Err(invalid(key, format!("is {value}; it must be between {min} and {max}")));
+    }
+    Ok(value)
+}
+
+/// A JSON object that fits a gateway payload.
+fn check_object(key: &str, json: Box<RawValue>) -> Result<Box<RawValue>, Error> {
+    if !json.get().starts_with('{') {
+        return Err(invalid(key, "is not a JSON object"));
+    }
+    if json.get().len() > MAX_OUTGOING_BYTES - 512 {
+        return Err(invalid(key, "is too long to fit the 4096 bytes of an identify"));
+    }
+    Ok(json)
+}
+
+/// What Discord is told about this program when the config says nothing.
+fn default_properties() -> Box<RawValue> {
+    let os = std::env::consts::OS;
+    let text = format!(r#"{{"os":"{os}","browser":"shardwright","device":"shardwright"}}"#);
+    RawValue::from_string(text).unwrap_or_default()
+}
+
+/// An `http` or `https` URL without query, as REST paths are appended to it.
+fn check_api_url(url: &str) -> Result<String, Error> {
+    let wrong = |why: &str| {
+        invalid("api_url", format!("is {url:?}, {why}; expected for example {DISCORD_API_URL}"))
+    };
+    let uri: http::Uri = url.parse().map_err(|_| wrong("which is no URL"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+        return Err(wrong("which has no http(s):// and host"));
+    }
+    if uri.query().is_some() {
+        return Err(wrong("which has a query"));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// `http://[user:password@]host:port`. The URL may hold a password, so no error repeats it.
+fn check_proxy(url: &str) -> Result<ProxyUrl, Error> {
+    let wrong =
+        || invalid("proxy", "is not a URL like http://host:3128 or http://user:pw@host:3128");
+    let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(wrong()),
+    };
+    let authority = uri.authority().ok_or_else(wrong)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    if host.is_empty() {
+        return Err(wrong());
+    }
+    Ok(ProxyUrl {
+        tls,
+        host,
+        port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        credentials: authority.as_str().rsplit_once('@').map(|(user, _)| user.to_owned().into()),
+    })
+}
+
+/// All forms of `shards` in JSON.
+fn shards_from_json(json: &str) -> Result<Shards, Error> {
+    let wrong = |why: String| invalid("shards", why);
+    if let Ok(word) = serde_json::from_str::<String>(json) {
+        return match word.as_str() {
+            "auto" => Ok(Shards::Auto),
+            "lease" => not_yet("shards: \"lease\"", true).map(|()| Shards::Auto),
+            _ => Err(wrong("is a string other than \"auto\"".into())),
+        };
+    }
+    if let Ok(total) = serde_json::from_str::<u32>(json) {
+        return fixed(total, 0..total);
+    }
+    let typed: TypedShards = serde_json::from_str(json).map_err(|error| {
+        wrong(format!(
+            "is neither \"auto\", a number, {{\"total\":16,\"ids\":[0,1]}} nor \
+             {{\"total\":16,\"from\":0,\"to\":7}}: {error}"
+        ))
+    })?;
+    match (typed.ids, typed.from, typed.to) {
+        (Some(ids), None, None) => fixed(typed.total, ids),
+        (None, Some(from), Some(to)) if from <= to => fixed(typed.total, from..=to),
+        (None, Some(_), Some(_)) => Err(wrong("goes `from` a higher id `to` a lower one".into())),
+        (None, None, None) => fixed(typed.total, 0..typed.total),
+        _ => Err(wrong("needs either `ids`, or `from` and `to`".into())),
+    }
+}
+
+/// All forms of `SHARDWRIGHT_SHARDS`: `auto`, `4`, `0-7/32`, `0,3,5/32`.
+fn shards_from_env(text: &str) -> Result<Shards, Error> {
+    let wrong = || {
+        let why = format!("is {text:?}; expected \"auto\", \"4\", \"0-7/32\" or \"0,3,5/32\"");
+        invalid("SHARDWRIGHT_SHARDS", why)
+    };
+    let number = |text: &str| text.trim().parse::<u32>().map_err(|_| wrong());
+    match text.trim() {
+        "auto" => return Ok(Shards::Auto),
+        "lease" => return not_yet("SHARDWRIGHT_SHARDS=lease", true).map(|()| Shards::Auto),
+        _ => {}
+    }
+    let Some((ids, total)) = text.split_once('/') else {
+        let total = number(text)?;
+        return fixed(total, 0..total);
+    };
+    let total = number(total)?;
+    match ids.split_once('-') {
+        Some((from, to)) => {
+            let (from, to) = (number(from)?, number(to)?);
+            if from > to { Err(wrong()) } else { fixed(total, from..=to) }
+        }
+        None => fixed(total, ids.split(',').map(number).collect::<Result<Vec<_>, _>>()?),
+    }
+}
+
+/// Shards by id, checked.
+fn fixed(total: u32, ids: impl IntoIterator<Item = u32>) -> Result<Shards, Error> {
+    let total = in_range("shards", total, 1, MAX_SHARD_TOTAL)?;
+    // One more than allowed is enough to know that it is too many.
+    let mut ids: Vec<u32> = ids.into_iter().take(MAX_SHARDS as usize + 1).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    match ids.last() {
+        None => return Err(invalid("shards", "has no ids")),
+        Some(id) if *id >= total => {
+            let why = format!("has the id {id}, but ids of {total} shards end at {}", total - 1);
+            return Err(invalid("shards", why));
+        }
+        Some(_) => {}
+    }
+    if ids.len() > MAX_SHARDS as usize {
+        let why =
+            format!("asks one client for more than {MAX_SHARDS} shards; use several processes");
+        return Err(invalid("shards", why));
+    }
+    Ok(Shards::Fixed { total: NonZeroU32::new(total).unwrap_or(NonZeroU32::MIN), ids })
+}
+
+/// `SHARDWRIGHT_LOG`: a level, or sink and level as `stderr:debug`.
+fn log_from_env(text: &str) -> Result<LogConfig, Error> {
+    let wrong = || {
+        let why = format!("is {text:?}; expected a level such as \"debug\", or \"stderr:debug\"");
+        invalid("SHARDWRIGHT_LOG", why)
+    };
+    let (to, level) = text.split_once(':').unwrap_or(("stderr", text));
+    if level == "none" {
+        return Ok(LogConfig { to: LogSink::None, level: LogLevel::Off });
+    }
+    let word = |word: &str| serde_json::Value::String(word.to_owned());
+    Ok(LogConfig {
+        to: LogSink::deserialize(word(to)).map_err(|_| wrong())?,
+        level: LogLevel::deserialize(word(level)).map_err(|_| wrong())?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Config, Error> {
+        Config::from_json(json, |_| None)
+    }
+
+    fn error(json: &str) -> String {
+        read(json).expect_err(json).to_string()
+    }
+
+    fn with(extra: &str) -> String {
+        format!(r#"{{"token":"t","intents":1,{extra}}}"#)
+    }
+
+    fn ids(shards: &Shards) -> (u32, Vec<u32>) {
+        match shards {
+            Shards::Auto => (0, Vec::new()),
+            Shards::Fixed { total, ids } => (total.get(), ids.clone()),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_design() {
+        let config = read(r#"{"token":"Bot abc","intents":["GUILDS"]}"#).expect("complete");
+        assert_eq!(config.token.expose(), "abc");
+        assert_eq!(config.intents, Intents::GUILDS);
+        assert_eq!(config.shards, Shards::Auto);
+        assert_eq!(config.api_url, "https://discord.com/api/v10");
+        assert_eq!(config.gateway_url, None);
+        assert_eq!(config.compression, Compression::Zstd);
+        assert_eq!(config.queue.max_events, 65_536);
+        assert_eq!(config.queue.max_bytes, 67_108_864);
+        assert_eq!(config.queue.when_full, WhenFull::Block);
+        assert_eq!(config.budget_reserve, 50);
+        assert!((1..=4).contains(&config.threads));
+        assert_eq!((config.log.to, config.log.level), (LogSink::Stderr, LogLevel::Info));
+    }
+
+    #[test]
+    fn every_form_of_shards_is_read() {
+        let shards =
+            |json: &str| ids(&read(&with(&format!("\"shards\":{json}"))).expect(json).shards);
+        assert_eq!(shards("\"auto\""), (0, vec![]));
+        assert_eq!(shards("4"), (4, vec![0, 1, 2, 3]));
+        assert_eq!(shards(r#"{"total":16,"ids":[2,0,2]}"#), (16, vec![0, 2]));
+        assert_eq!(shards(r#"{"total":16,"from":14,"to":15}"#), (16, vec![14, 15]));
+        for (json, part) in [
+            ("0", "between 1 and"),
+            ("-1", "neither"),
+            ("\"many\"", "other than \"auto\""),
+            (r#"{"total":4,"ids":[4]}"#, "the id 4"),
+            (r#"{"total":4,"ids":[]}"#, "no ids"),
+            (r#"{"total":4,"from":2,"to":1}"#, "higher id"),
+            (r#"{"total":4,"from":2}"#, "`from` and `to`"),
+            (r#"{"total":4,"shard":2}"#, "unknown field `shard`"),
+            ("1000000", "more than 16384"),
+            ("4294967295", "between 1 and"),
+        ] {
+            let error = error(&with(&format!("\"shards\":{json}")));
+            assert!(error.starts_with("`shards` ") && error.contains(part), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_counts_where_the_text_is_silent() {
+        let env = |name: &str| {
+            Some(match name {
+                "DISCORD_TOKEN" => "from.env".to_owned(),
+                "SHARDWRIGHT_SHARDS" => "0,3,5/32".to_owned(),
+                "SHARDWRIGHT_API_URL" => "http://127.0.0.1:1/api/v10/".to_owned(),
+                "SHARDWRIGHT_LOG" => "events:debug".to_owned(),
+                _ => return None,
+            })
+        };
+        let config = Config::from_json(r#"{"intents":0}"#, env).expect("complete");
+        assert_eq!(config.token.expose(), "from.env");
+        assert_eq!(ids(&config.shards), (32, vec![0, 3, 5]));
+        assert_eq!(config.api_url, "http://127.0.0.1:1/api/v10");
+        assert_eq!((config.log.to, config.log.level), (LogSink::Events, LogLevel::Debug));
+        let text = r#"{"token":"t","intents":0,"shards":1,"log":{"to":"none"}}"#;
+        let config = Config::from_json(text, env).expect("complete");
+        assert_eq!((config.token.expose(), ids(&config.shards).0), ("t", 1));
+        assert_eq!(config.log.to, LogSink::None);
+
+        for (text, expected) in [("0-2/32", vec![0, 1, 2]), (" 4 ", vec![0, 1, 2, 3])] {
+            assert_eq!(ids(&shards_from_env(text).expect(text)).1, expected);
+        }
+        for text in ["", "x", "0-7", "7-0/32", "1,/4", "0-99999999/4", "/4", "1/0"] {
+            assert!(shards_from_env(text).is_err(), "{text:?}");
+        }
+        assert!(log_from_env("none").is_ok() && log_from_env("loud").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_path() {
+        for (json, parts) in [
+            ("", ["EOF", "config"]),
+            (r#"{"intents":1,"tokn":"t"}"#, ["`tokn`", "unknown field"]),
+            (r#"{"token":"t"}"#, ["missing field", "`intents`"]),
+            (r#"{"intents":1}"#, ["`token`", "DISCORD_TOKEN"]),
+            (r#"{"intents":1,"token":""}"#, ["`token`", "empty"]),
+            (r#"{"intents":1,"token":"t"} x"#, ["trailing", "config"]),
+            (&with(r#""queue":{"max_events":"9"}"#), ["`queue.max_events`", "string"]),
+            (&with(r#""queue":{"max_events":0}"#), ["`queue.max_events`", "between 1"]),
+            (&with(r#""queue":{"when_full":"explode"}"#), ["`queue.when_full`", "drop_oldest"]),
+            (&with(r#""compression":"brotli"}"#.trim_end_matches('}')), ["`compression`", "zstd"]),
+            (&with(r#""api_url":"discord.com""#), ["`api_url`", "http(s)"]),
+            (&with(r#""gateway_url":"https://x""#), ["`gateway_url`", "wss"]),
+            (&with(r#""presence":[]"#), ["`presence`", "object"]),
+            (&with(r#""large_threshold":10"#), ["`large_threshold`", "50"]),
+            (&with(r#""threads":0"#), ["`threads`", "between 1 and 256"]),
+            (&with(r#""log":{"level":"loud"}"#), ["`log.level`", "trace"]),
+            (&with(r#""proxy":"socks5://x:1""#), ["`proxy`", "http://host"]),
+            (&with(r#""identify":{"reserve":1}"#), ["`identify.reserve`", "budget_reserve"]),
+        ] {
+            let error = error(json);
+            assert!(parts.iter().all(|part| error.contains(part)), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_of_later_versions_say_so() {
+        for extra in [
+            r#""sessions":"sqlite:x""#,
+            r#""backplane":"redis://x""#,
+            r#""store":"sqlite:x""#,
+            r#""delivery":"at_least_once""#,
+            r#""shards":"lease""#,
+        ] {
+            let error = read(&with(extra)).expect_err(extra);
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("not in this build yet"), "{error}");
+        }
+        assert!(read(&with(r#""delivery":"at_most_once""#)).is_ok());
+    }
+
+    /// Scenario 73: neither a token in the wrong place nor a proxy's password is repeated.
+    #[test]
+    fn errors_do_not_repeat_secrets() {
+        let token = "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs";
+        for json in [
+            format!(r#"{{"intents":"{token}"}}"#),
+            with(&format!(r#""compression":"{token}""#)),
+            format!(r#"{{"{token}":1}}"#),
+            with(&format!(r#""api_url":"{token}""#)),
+        ] {
+            let error = error(&json);
+            assert!(!error.contains(&token[30..]), "{error}");
+        }
+        let error = error(&with(r#""proxy":"ftp://me:hunter2@x""#));
+        assert!(!error.contains("hunter2"), "{error}");
+        let config = read(&with(r#""proxy":"http://me:hunter2@x:1""#)).expect("complete");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,142 @@
+//! How a client is doing: for people, for probes, and for `metrics`.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::config::QueueConfig;
+use crate::error::{Error, ErrorKind};
+use crate::identify::SessionStartLimit;
+use crate::shard::ShardState;
+use crate::shard::status::Snapshot;
+
+/// A client as it was at one moment.
+#[derive(Debug)]
+pub(crate) struct Overview {
+    /// The moment.
+    pub(crate) now: Instant,
+    /// `new`, `starting`, `running` or `stopped`.
+    pub(crate) stage: &'static str,
+    /// Since the client was made.
+    pub(crate) uptime: Duration,
+    /// The number of shards of the bot, once known.
+    pub(crate) shard_total: Option<u32>,
+    /// The shards run here, by id.
+    pub(crate) shards: Vec<(u32, Snapshot)>,
+    /// Why the client or a shard was refused for good.
+    pub(crate) fatal: Option<String>,
+    /// The session start limit as the gate counts it.
+    pub(crate) limit: Option<SessionStartLimit>,
+    /// The event queue.
+    pub(crate) queue: QueueOverview,
+}
+
+/// An event queue as it was at one moment.
+#[derive(Debug)]
+pub(crate) struct QueueOverview {
+    /// Its bounds.
+    pub(crate) config: QueueConfig,
+    /// Events in it.
+    pub(crate) events: usize,
+    /// Events in it, by shard.
+    pub(crate) events_of_shard: HashMap<u32, usize>,
+    /// Bytes in it and with the host.
+    pub(crate) bytes: usize,
+    /// Events dropped since the start.
+    pub(crate) dropped: u64,
+    /// Commands whose reply the host has not taken.
+    pub(crate) commands_in_flight: usize,
+}
+
+impl Overview {
+    /// As the JSON of `shard_client_status_json`.
+    pub(crate) fn to_json(&self) -> String {
+        let shards: Vec<Value> =
+            self.shards.iter().map(|(id, shard)| self.shard(*id, shard)).collect();
+        let limit = self.limit.map(|limit| {
+            json!({
+                "total": limit.total,
+                "remaining": limit.remaining,
+                "reset_after_ms": millis(limit.resets_at.saturating_duration_since(self.now)),
+                "max_concurrency": limit.max_concurrency,
+            })
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "stage": self.stage,
+            "uptime_ms": millis(self.uptime),
+            "fatal": self.fatal,
+            "shard_total": self.shard_total,
+            "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),
+            "session_start_limit": limit,
+            "queue": {
+                "events": self.queue.events,
+                "max_events": self.queue.config.max_events,
+                "bytes": self.queue.bytes,
+                "max_bytes": self.queue.config.max_bytes,
+                "dropped": self.queue.dropped,
+            },
+            "commands_in_flight": self.queue.commands_in_flight,
+            "shards": shards,
+        })
+        .to_string()
+    }
+
+    /// One shard of it.
+    fn shard(&self, id: u32, shard: &Snapshot) -> Value {
+        let age = shard.last_event_at.map(|at| millis(self.now.saturating_duration_since(at)));
+        json!({
+            "id": id,
+            "state": shard.state,
+            "session": shard.session.is_some(),
+            "sequence": shard.session.as_ref().map(|session| session.seq),
+            "latency_ms": shard.latency_ms,
+            "guilds": shard.guilds,
+            "guilds_unavailable": shard.guilds_unavailable,
+            "events": shard.events,
+            "bytes_received": shard.bytes_received,
+            "bytes_inflated": shard.bytes_inflated,
+            "reconnects": shard.counters.reconnects,
+            "resumes": shard.counters.resumes,
+            "identifies": shard.counters.identifies,
+            "queue_depth": self.queue.events_of_shard.get(&id).copied().unwrap_or(0),
+            "blocked": shard.blocked,
+            "last_event_age_ms": age,
+            "commands_held": shard.commands_held,
+            "outbound_tokens": shard.commands_left,
+            "last_error": shard.last_error,
+        })
+    }
+
+    /// Whether all shards are ready.
+    ///
+    /// # Errors
+    /// The worst reason why not: `Fatal`, `Closed`, or `State`.
+    pub(crate) fn verdict(&self) -> Result<(), Error> {
+        if let Some(reason) = &self.fatal {
+            return Err(Error::new(ErrorKind::Fatal, reason.clone()));
+        }
+        match self.stage {
+            "running" => {}
+            "stopped" => return Err(Error::new(ErrorKind::Closed, "the client has stopped")),
+            stage => return Err(Error::new(ErrorKind::State, format!("the client is {stage}"))),
+        }
+        let unready = self.shards.iter().filter(|(_, shard)| shard.state != ShardState::Ready);
+        let unready: Vec<_> = unready.collect();
+        let Some((id, first)) = unready.first() else { return Ok(()) };
+        let why = first.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        let text = format!(
+            "{} of {} shards are not ready; shard {id} is {}{why}",
+            unready.len(),
+            self.shards.len(),
+            first.state
+        );
+        Err(Error::new(ErrorKind::State, text))
+    }
+}
+
+/// A duration as JSON has it.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,302 @@
+//! The rules of the gate, in virtual time.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+/// Time between two identifies of a bucket: Discord's 5 s, and what the way there may squeeze
+/// together. An identify that arrives too early is refused and still counts.
+pub(super) const WINDOW: Duration = Duration::from_millis(5_250);
+
+/// Places at the head of a bucket's line that may open their sockets. Two: while one uses its turn
+/// the next one connects, so that no window passes unused and no socket stands around for minutes.
+const NEAR: usize = 2;
+
+/// How many sessions a bot may start, as `/gateway/bot` tells.
+///
+/// Source: <https://discord.com/developers/docs/events/gateway#session-start-limit-object>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionStartLimit {
+    /// Session starts per day.
+    pub total: u32,
+    /// Session starts left of them.
+    pub remaining: u32,
+    /// When `remaining` is `total` again.
+    pub resets_at: Instant,
+    /// Identifies per 5 s.
+    pub max_concurrency: NonZeroU32,
+}
+
+/// What the gate tells a shard, or the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateEvent {
+    /// This shard's turn is close.
+    Near {
+        /// The shard.
+        shard_id: u32,
+        /// Its place in line.
+        ticket: u64,
+    },
+    /// This shard identifies now.
+    Granted {
+        /// The shard.
+        shard_id: u32,
+        /// Its place in line.
+        ticket: u64,
+    },
+    /// Nobody identifies before then: the day's session starts are used up to the reserve.
+    Exhausted {
+        /// Session starts left, the reserve.
+        remaining: u32,
+        /// When the limit resets.
+        until: Instant,
+    },
+}
+
+/// A shard in line.
+#[derive(Debug, Clone, Copy)]
+struct Waiter {
+    shard_id: u32,
+    ticket: u64,
+    /// Was told that its turn is near.
+    told: bool,
+    /// Has a connection that said HELLO, and can identify.
+    armed: bool,
+}
+
+/// One bucket: a line, and when its next identify may go out.
+#[derive(Debug, Clone, Default)]
+struct Bucket {
+    line: VecDeque<Waiter>,
+    opens_at: Option<Instant>,
+}
+
+/// The gate of one bot in one process.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    limit: SessionStartLimit,
+    /// Session starts that are never used: for a person who has to mend something.
+    reserve: u32,
+    /// Indexed by `shard_id % max_concurrency`.
+    buckets: Vec<Bucket>,
+    /// The reset that the client was told to wait for.
+    announced: Option<Instant>,
+}
+
+impl Gate {
+    /// A gate that starts with an empty window.
+    pub fn new(limit: SessionStartLimit, reserve: u32) -> Self {
+        let buckets = vec![Bucket::default(); limit.max_concurrency.get() as usize];
+        Self { limit, reserve, buckets, announced: None }
+    }
+
+    /// The session start limit as the gate counts it.
+    pub fn limit(&self) -> SessionStartLimit {
+        self.limit
+    }
+
+    /// A shard gets in line.
+    pub fn enter(&mut self, shard_id: u32, ticket: u64) {
+        self.leave(shard_id);
+        let waiter = Waiter { shard_id, ticket, told: false, armed: false };
+        self.bucket(shard_id).line.push_back(waiter);
+    }
+
+    /// A shard in line is able to identify.
+    pub fn arm(&mut self, shard_id: u32, ticket: u64) {
+        let line = &mut self.bucket(shard_id).line;
+        if let Some(waiter) = line.iter_mut().find(|w| (w.shard_id, w.ticket) == (shard_id, ticket))
+        {
+            waiter.armed = true;
+        }
+    }
+
+    /// A shard leaves the line.
+    pub fn leave(&mut self, shard_id: u32) {
+        self.bucket(shard_id).line.retain(|waiter| waiter.shard_id != shard_id);
+    }
+
+    /// The next thing to tell somebody; ask until there is none.
+    pub fn poll(&mut self, now: Instant) -> Option<GateEvent> {
+        if now >= self.limit.resets_at {
+            self.limit.remaining = self.limit.total;
+            self.limit.resets_at = now + Duration::from_secs(24 * 60 * 60);
+            self.announced = None;
+        }
+        if self.limit.remaining <= self.reserve {
+            let waited_for = self.buckets.iter().any(|bucket| !bucket.line.is_empty());
+            if waited_for && self.announced != Some(self.limit.resets_at) {
+                self.announced = Some(self.limit.resets_at);
+                let SessionStartLimit { remaining, resets_at: until, .. } = self.limit;
+                return Some(GateEvent::Exhausted { remaining, until });
+            }
+            return None;
+        }
+        let event = self.buckets.iter_mut().find_map(|bucket| bucket.poll(now));
+        if let Some(GateEvent::Granted { .. }) = event {
+            self.limit.remaining -= 1;
+        }
+        event
+    }
+
+    /// When to ask [`Gate::poll`] again although nobody came or left.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.limit.remaining <= self.reserve {
+            let waited_for = self.buckets.iter().any(|bucket| !bucket.line.is_empty());
+            return waited_for.then_some(self.limit.resets_at);
+        }
+        let waiting = self.buckets.iter().filter(|bucket| bucket.line.iter().any(|w| w.armed));
+        waiting.filter_map(|bucket| bucket.opens_at).min()
+    }
+
+    /// The bucket of a shard.
+    fn bucket(&mut self, shard_id: u32) -> &mut Bucket {
+        let key = shard_id % self.limit.max_concurrency;
+        &mut self.buckets[key as usize]
+    }
+}
+
+impl Bucket {
+    /// The next thing to tell a shard of this bucket.
+    fn poll(&mut self, now: Instant) -> Option<GateEvent> {
+        if self.opens_at.is_none_or(|at| at <= now) {
+            // In order, but a shard that is still connecting does not hold up the one behind it.
+            if let Some(index) = self.line.iter().position(|waiter| waiter.armed) {
+                let Waiter { shard_id, ticket, .. } = self.line.remove(index)?;
+                self.opens_at = Some(now + WINDOW);
+                return Some(GateEvent::Granted { shard_id, ticket });
+            }
+        }
+        let near = self.line.iter_mut().take(NEAR).find(|waiter| !waiter.told)?;
+        near.told = true;
+        Some(GateEvent::Near { shard_id: near.shard_id, ticket: near.ticket })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn gate(max_concurrency: u32, remaining: u32, now: Instant) -> Gate {
+        let limit = SessionStartLimit {
+            total: 1_000,
+            remaining,
+            resets_at: now + DAY,
+            max_concurrency: NonZeroU32::new(max_concurrency).expect("not zero"),
+        };
+        Gate::new(limit, 50)
+    }
+
+    /// Lets every shard of a fleet in; each takes `connect` from "near" to HELLO. When each identified.
+    fn identify_all(gate: &mut Gate, start: Instant, connect: Duration) -> Vec<(u32, Duration)> {
+        let mut connecting: Vec<(Instant, u32, u64)> = Vec::new();
+        let mut identified = Vec::new();
+        let mut now = start;
+        loop {
+            while let Some(event) = gate.poll(now) {
+                match event {
+                    GateEvent::Near { shard_id, ticket } => {
+                        connecting.push((now + connect, shard_id, ticket));
+                    }
+                    GateEvent::Granted { shard_id, .. } => identified.push((shard_id, now - start)),
+                    GateEvent::Exhausted { .. } => panic!("the budget is large enough"),
+                }
+            }
+            let next = connecting.iter().map(|(at, ..)| *at).chain(gate.poll_timeout()).min();
+            let Some(next) = next else { return identified };
+            now = now.max(next);
+            connecting.retain(|(at, shard_id, ticket)| {
+                if *at <= now {
+                    gate.arm(*shard_id, *ticket);
+                }
+                *at > now
+            });
+        }
+    }
+
+    /// Scenario 21: one bucket, one identify per window, in order, whatever the connecting takes.
+    #[test]
+    fn one_bucket_spaces_its_shards() {
+        for connect_ms in [0, 200, 4_000] {
+            let start = Instant::now();
+            let mut gate = gate(1, 1_000, start);
+            (0..4).for_each(|shard| gate.enter(shard, 1));
+            let times = identify_all(&mut gate, start, Duration::from_millis(connect_ms));
+            assert_eq!(times.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2, 3]);
+            assert!(times.windows(2).all(|pair| pair[1].1 - pair[0].1 >= WINDOW));
+            let last = times[3].1;
+            assert!(last <= WINDOW * 3 + Duration::from_millis(connect_ms), "{last:?}");
+        }
+    }
+
+    /// Scenario 21: sixteen buckets go side by side, each in order.
+    #[test]
+    fn buckets_are_independent() {
+        let start = Instant::now();
+        let mut gate = gate(16, 1_000, start);
+        (0..64).for_each(|shard| gate.enter(shard, 1));
+        let times = identify_all(&mut gate, start, Duration::from_millis(100));
+        assert_eq!(times.len(), 64);
+        for (shard_id, at) in times {
+            let turn = shard_id / 16;
+            assert!(at >= WINDOW * turn && at <= WINDOW * turn + Duration::from_millis(100));
+        }
+    }
+
+    /// A shard that cannot connect costs the others nothing.
+    #[test]
+    fn nobody_waits_for_a_shard_that_is_stuck() {
+        let start = Instant::now();
+        let mut gate = gate(1, 1_000, start);
+        gate.enter(0, 1);
+        gate.enter(1, 1);
+        assert_eq!(gate.poll(start), Some(GateEvent::Near { shard_id: 0, ticket: 1 }));
+        assert_eq!(gate.poll(start), Some(GateEvent::Near { shard_id: 1, ticket: 1 }));
+        assert_eq!(gate.poll(start), None);
+        gate.arm(1, 1);
+        assert_eq!(gate.poll(start), Some(GateEvent::Granted { shard_id: 1, ticket: 1 }));
+        gate.arm(0, 1);
+        assert_eq!(gate.poll(start), None);
+        assert_eq!(gate.poll_timeout(), Some(start + WINDOW));
+    }
+
+    /// Scenario 29: who leaves is not waited for, and an old ticket opens nothing.
+    #[test]
+    fn leaving_frees_the_place() {
+        let start = Instant::now();
+        let mut gate = gate(1, 1_000, start);
+        (0..3).for_each(|shard| gate.enter(shard, 1));
+        while gate.poll(start).is_some() {}
+        gate.leave(0);
+        assert_eq!(gate.poll(start), Some(GateEvent::Near { shard_id: 2, ticket: 1 }));
+        gate.enter(1, 2);
+        gate.arm(1, 1);
+        assert_eq!(gate.poll(start), Some(GateEvent::Near { shard_id: 1, ticket: 2 }));
+        assert_eq!(gate.poll(start), None);
+        gate.arm(1, 2);
+        assert_eq!(gate.poll(start), Some(GateEvent::Granted { shard_id: 1, ticket: 2 }));
+    }
+
+    /// Scenario 27: the reserve is kept, the client is told once, and the reset opens the gate.
+    #[test]
+    fn the_reserve_is_never_touched() {
+        let start = Instant::now();
+        let mut gate = gate(16, 52, start);
+        for shard in 0..4 {
+            gate.enter(shard, 1);
+            gate.arm(shard, 1);
+        }
+        let granted = |event: &GateEvent| matches!(event, GateEvent::Granted { .. });
+        let events: Vec<_> = std::iter::from_fn(|| gate.poll(start)).collect();
+        assert_eq!(events.iter().filter(|e| granted(e)).count(), 2);
+        let reset = start + DAY;
+        assert_eq!(events.last(), Some(&GateEvent::Exhausted { remaining: 50, until: reset }));
+        assert_eq!(gate.poll_timeout(), Some(reset));
+        assert_eq!(gate.poll(reset - Duration::from_secs(1)), None);
+        let later: Vec<_> = std::iter::from_fn(|| gate.poll(reset)).collect();
+        assert_eq!(later.iter().filter(|e| granted(e)).count(), 2);
+        assert_eq!(gate.limit().remaining, 998);
+    }
+}

@@ -1,0 +1,463 @@
+//! Does what the machine says, with tokio: one task per shard.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::{debug, trace, warn};
+
+use super::guilds::Guilds;
+use super::machine::{
+    Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
+};
+use super::session::Session;
+use super::stage::{Dispatch, Stage};
+use super::state::ShardState;
+use super::status::ShardStatus;
+use crate::identify::line::Line;
+use crate::protocol::{Compression, OpCode, Scanner, guild_id_of};
+use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, wall_clock_ns};
+use crate::transport::{Dialer, Inflate, Received, WebSocket};
+
+/// Websocket messages handled before timers and mail get their turn.
+const BURST: usize = 256;
+
+/// What a shard can be told. The client bounds how many commands there are at once; the rest is
+/// rare, so the mailbox needs no bound of its own.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// From the identify gate: the turn is close.
+    GateNear { ticket: u64 },
+    /// From the identify gate: identify now.
+    GateGranted { ticket: u64 },
+    /// Send something.
+    Command(Command),
+    /// Do not send it after all.
+    Cancel { command_id: u64 },
+    /// Take a new connection.
+    Restart { resume: bool },
+    /// The end.
+    Stop(StopMode),
+}
+
+/// The other end of a mailbox.
+pub(crate) type Mailbox = mpsc::UnboundedSender<Mail>;
+
+/// What a shard tells its client.
+pub(crate) trait Owner: Send + Sync + 'static {
+    /// A command is done.
+    fn settled(&self, shard_id: u32, command_id: u64, outcome: Outcome);
+
+    /// The shard changed its state. The host is told already.
+    fn changed(&self, shard_id: u32, change: &StateChange);
+}
+
+/// What a shard shares with the rest of its client.
+pub(crate) struct Surroundings {
+    /// Where its events go.
+    pub(crate) queue: Arc<EventQueue>,
+    /// The way to the identify gate.
+    pub(crate) line: Line,
+    /// The way to any server.
+    pub(crate) dialer: Dialer,
+    /// Names of the dispatches that the host gets; `None` for all.
+    pub(crate) events: Option<Arc<HashSet<Vec<u8>>>>,
+    /// Where its snapshots go.
+    pub(crate) status: Arc<ShardStatus>,
+    /// Who is told.
+    pub(crate) owner: Arc<dyn Owner>,
+}
+
+/// The event that tells the host of a change of state.
+pub(crate) fn state_event(shard_id: u32, change: &StateChange) -> Event {
+    let StateChange { from, to, reason, close_code } = change;
+    let data = json!({"from": from, "to": to, "reason": reason, "close_code": close_code});
+    let mut event = Event::new(EventKind::ShardState, to.name(), data.to_string().as_bytes());
+    event.shard_id = shard_id;
+    event
+}
+
+/// Runs a shard until it is told to stop.
+pub(crate) async fn run(
+    settings: Settings,
+    session: Option<Session>,
+    seed: u64,
+    mut mail: mpsc::UnboundedReceiver<Mail>,
+    surroundings: Surroundings,
+) {
+    let mut driver = Driver {
+        shard_id: settings.identify.shard_id,
+        compression: settings.compression,
+        stage: Stage::new(settings.identify.shard_id),
+        machine: Machine::new(settings, session, seed),
+        surroundings,
+        socket: None,
+        inflate: None,
+        scanner: Scanner::default(),
+        connecting: None,
+        closing: JoinSet::new(),
+        guilds: Guilds::default(),
+        blocked: false,
+        clock: Clock::now(),
+        counts: Counts::default(),
+    };
+    let queue = Arc::clone(&driver.surroundings.queue);
+    let mut timer = Box::pin(sleep_until(Instant::now()));
+    driver.machine.handle(Input::Start, now());
+    loop {
+        driver.perform();
+        driver.flush();
+        driver.publish();
+        if driver.machine.state() == ShardState::Stopped {
+            break;
+        }
+        let armed = set_timer(timer.as_mut(), driver.machine.poll_timeout());
+        tokio::select! {
+            biased;
+            () = timer.as_mut(), if armed => driver.machine.timeout(now()),
+            next = mail.recv() => match next {
+                Some(next) => driver.mail(next),
+                // The client is gone without a word: nobody is left to run for.
+                None => driver.machine.handle(Input::Stop(StopMode::Abort), now()),
+            },
+            () = queue.wait_for_room(), if driver.blocked => {}
+            () = driver.io() => {}
+        }
+    }
+    driver.finish().await;
+}
+
+/// One moment on both clocks, read once for all payloads of a burst.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    now: std::time::Instant,
+    wall_ns: i64,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Self { now: now(), wall_ns: wall_clock_ns() }
+    }
+}
+
+/// Now, as the machine counts time.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Sets the timer; whether there is anything to wait for.
+fn set_timer(timer: Pin<&mut Sleep>, due: Option<std::time::Instant>) -> bool {
+    let Some(due) = due.map(Instant::from_std) else { return false };
+    if timer.deadline() != due {
+        timer.reset(due);
+    }
+    true
+}
+
+/// A websocket that is being opened.
+type Opening = Pin<Box<dyn Future<Output = Result<WebSocket, String>> + Send>>;
+
+/// What the driver counts; the machine counts the rest.
+#[derive(Debug, Default)]
+struct Counts {
+    events: u64,
+    bytes_received: u64,
+    bytes_inflated: u64,
+    last_event_at: Option<std::time::Instant>,
+    last_error: Option<String>,
+}
+
+/// One shard and its socket.
+struct Driver {
+    shard_id: u32,
+    compression: Compression,
+    machine: Machine,
+    surroundings: Surroundings,
+    /// The websocket, once it stands.
+    socket: Option<WebSocket>,
+    /// Its decompression.
+    inflate: Option<Inflate>,
+    /// Reads its envelopes.
+    scanner: Scanner,
+    /// A websocket that is being opened.
+    connecting: Option<Opening>,
+    /// Old websockets that say goodbye.
+    closing: JoinSet<()>,
+    /// Dispatches that wait to go into the queue together.
+    stage: Stage,
+    guilds: Guilds,
+    /// The queue took no more; the socket is left unread.
+    blocked: bool,
+    /// When the socket was last looked at; the time of all that was found there.
+    clock: Clock,
+    counts: Counts,
+}
+
+impl Driver {
+    // -- outputs of the machine ---------------------------------------------------------------
+
+    /// Does all that the machine wants done.
+    fn perform(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Connect { url } => {
+                    self.inflate = Inflate::new(self.compression);
+                    self.scanner = Scanner::default();
+                    let dialer = self.surroundings.dialer.clone();
+                    self.connecting =
+                        Some(Box::pin(async move { WebSocket::open(&dialer, &url).await }));
+                }
+                Output::Send(payload) => {
+                    let sent =
+                        self.socket.as_mut().map(|socket| socket.send(payload.into_string()));
+                    if let Some(Err(reason)) = sent {
+                        self.lost(None, reason);
+                    }
+                }
+                Output::Close(code) => {
+                    self.connecting = None;
+                    if let Some(socket) = self.socket.take() {
+                        self.closing.spawn(socket.close(code));
+                    }
+                }
+                Output::Drop => {
+                    self.connecting = None;
+                    self.socket = None;
+                }
+                Output::GateEnter { ticket } => self.surroundings.line.enter(self.shard_id, ticket),
+                Output::GateArm { ticket } => self.surroundings.line.arm(self.shard_id, ticket),
+                Output::GateLeave { .. } => self.surroundings.line.leave(self.shard_id),
+                Output::State(change) => self.tell(&change),
+                Output::Settled { command_id, outcome } => {
+                    self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+                }
+            }
+        }
+    }
+
+    /// Tells of a change of state. Dispatches that came before go first, unless the queue is full:
+    /// a state never waits.
+    fn tell(&mut self, change: &StateChange) {
+        self.flush();
+        let StateChange { from, to, reason, close_code } = change;
+        debug!(shard = self.shard_id, %from, %to, ?close_code, "{reason}");
+        if matches!(to, ShardState::Disconnected | ShardState::Fatal) {
+            self.counts.last_error = Some(reason.to_string());
+        }
+        self.surroundings.queue.push_own(state_event(self.shard_id, change));
+        self.surroundings.owner.changed(self.shard_id, change);
+    }
+
+    /// Moves the staged dispatches into the queue, or notes that it is full.
+    fn flush(&mut self) {
+        if self.stage.is_empty() {
+            return;
+        }
+        let blocked = !self.surroundings.queue.push(self.stage.batch());
+        if blocked != self.blocked {
+            self.blocked = blocked;
+            self.machine.handle(Input::ReadsPaused(blocked), now());
+        }
+    }
+
+    /// Leaves a snapshot.
+    fn publish(&mut self) {
+        let now = now();
+        let Self { machine, guilds, counts, blocked, .. } = self;
+        self.surroundings.status.update(|status| {
+            status.state = machine.state();
+            if status.session.as_ref() != machine.session() {
+                status.session = machine.session().cloned();
+            }
+            status.latency_ms = machine.latency().map(|latency| latency.as_millis() as u64);
+            status.guilds = guilds.count();
+            status.guilds_unavailable = guilds.unavailable();
+            status.events = counts.events;
+            status.bytes_received = counts.bytes_received;
+            status.bytes_inflated = counts.bytes_inflated;
+            status.counters = machine.counters();
+            status.commands_held = machine.commands_held();
+            status.commands_left = machine.commands_left(now);
+            status.last_event_at = counts.last_event_at;
+            if status.last_error != counts.last_error {
+                status.last_error.clone_from(&counts.last_error);
+            }
+            status.blocked = *blocked;
+        });
+    }
+
+    // -- inputs for the machine ---------------------------------------------------------------
+
+    /// Somebody has something to say.
+    fn mail(&mut self, mail: Mail) {
+        let input = match mail {
+            Mail::GateNear { ticket } => Input::GateNear { ticket },
+            Mail::GateGranted { ticket } => Input::GateGranted { ticket },
+            Mail::Command(command) => Input::Command(command),
+            Mail::Cancel { command_id } => Input::Cancel { command_id },
+            Mail::Restart { resume } => Input::Restart { resume },
+            Mail::Stop(mode) => {
+                // Nothing will make room any more, and what was received must not be lost.
+                self.surroundings.queue.push_anyway(self.stage.batch());
+                if mode == StopMode::Abort {
+                    self.closing.abort_all();
+                }
+                Input::Stop(mode)
+            }
+        };
+        self.machine.handle(input, now());
+    }
+
+    /// The attempt to open a websocket ended.
+    fn opened(&mut self, result: Result<WebSocket, String>) {
+        self.connecting = None;
+        match result {
+            Ok(socket) => {
+                self.socket = Some(socket);
+                self.machine.handle(Input::Connected, now());
+            }
+            Err(reason) => {
+                warn!(shard = self.shard_id, "{reason}");
+                self.machine.handle(Input::ConnectFailed { reason }, now());
+            }
+        }
+    }
+
+    /// The connection is over.
+    fn lost(&mut self, code: Option<u16>, reason: String) {
+        self.socket = None;
+        self.machine.handle(Input::Closed { code, reason }, now());
+    }
+
+    /// Takes in what the socket has, up to a burst, and stops early when the machine wants something
+    /// done. For ever while there is neither a socket nor an attempt to open one.
+    async fn io(&mut self) {
+        let mut handled = 0;
+        std::future::poll_fn(|cx| {
+            self.clock = Clock::now();
+            if let Some(opening) = &mut self.connecting {
+                return opening.as_mut().poll(cx).map(|result| self.opened(result));
+            }
+            while handled < BURST && !self.machine.has_output() {
+                let Some(socket) = &mut self.socket else { break };
+                if self.stage.is_full() && !self.blocked {
+                    break;
+                }
+                let Poll::Ready(received) = socket.poll(cx, !self.blocked) else { break };
+                self.received(received);
+                handled += 1;
+            }
+            if handled == 0 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        // A socket that always has more must not keep the thread.
+        if handled == BURST {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// One piece of news from the socket.
+    fn received(&mut self, received: Received) {
+        match received {
+            Received::Text(payload) => {
+                self.counts.bytes_received += payload.len() as u64;
+                self.plain(payload);
+            }
+            Received::Binary(message) => {
+                self.counts.bytes_received += message.len() as u64;
+                if self.inflate.is_some() { self.compressed(&message) } else { self.plain(message) }
+            }
+            Received::Flushed => self.machine.handle(Input::Flushed, now()),
+            Received::Closed { code, reason } => self.lost(code, reason),
+        }
+    }
+
+    /// A payload as it is.
+    fn plain(&mut self, payload: Bytes) {
+        self.counts.bytes_inflated += payload.len() as u64;
+        if let Some(dispatch) = self.payload(&payload) {
+            self.stage.add_received(payload, dispatch);
+        }
+    }
+
+    /// A compressed message.
+    fn compressed(&mut self, message: &[u8]) {
+        let Some(inflate) = &mut self.inflate else { return };
+        self.stage.prepare();
+        let mut text = std::mem::take(&mut self.stage.text);
+        let offset = text.len();
+        match inflate.inflate(message, &mut text) {
+            Ok(true) => {
+                self.counts.bytes_inflated += (text.len() - offset) as u64;
+                if let Some(dispatch) = self.payload(&text[offset..]) {
+                    self.stage.add_inflated(offset, dispatch);
+                } else {
+                    text.truncate(offset);
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                text.truncate(offset);
+                let reason = error.to_string();
+                self.machine.handle(Input::BadCompression { reason }, now());
+            }
+        }
+        self.stage.text = text;
+    }
+
+    /// One whole payload; what the host gets of it.
+    fn payload(&mut self, payload: &[u8]) -> Option<Dispatch> {
+        let Clock { now, wall_ns } = self.clock;
+        let envelope = match self.scanner.scan(payload) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                warn!(shard = self.shard_id, bytes = payload.len(), "{error}");
+                self.machine.handle(Input::BadPayload { seq: error.seq }, now);
+                return None;
+            }
+        };
+        let (name, data) = (envelope.name.of(payload), envelope.data.of(payload));
+        trace!(shard = self.shard_id, op = envelope.op, seq = envelope.seq, bytes = payload.len());
+        if envelope.op != u64::from(OpCode::Dispatch.number()) {
+            self.machine.handle(Input::Control { op: envelope.op, data }, now);
+            return None;
+        }
+        self.counts.events += 1;
+        self.counts.last_event_at = Some(now);
+        let flags = match self.machine.dispatch(envelope.seq, name, data, now) {
+            Delivery::New => 0,
+            Delivery::Replayed => FLAG_REPLAYED,
+            Delivery::Drop => return None,
+        };
+        self.guilds.observe(name, data);
+        if self.surroundings.events.as_ref().is_some_and(|events| !events.contains(name)) {
+            return None;
+        }
+        Some(Dispatch {
+            seq: envelope.seq.unwrap_or(0),
+            guild_id: guild_id_of(name, data),
+            received_ns: wall_ns,
+            flags,
+            name: envelope.name,
+            data: envelope.data,
+        })
+    }
+
+    /// Waits for the goodbyes of all sockets.
+    async fn finish(mut self) {
+        while self.closing.join_next().await.is_some() {}
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}

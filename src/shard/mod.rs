@@ -1,0 +1,23 @@
+//! One shard: a gateway connection over time.
+//!
+//! [`Machine`] decides everything and does nothing: bytes, time and chance go in, outputs come out.
+//! [`driver`] does what it says, with tokio. Rules that have a name of their own stand in files of
+//! their own and are part of the machine.
+
+mod backoff;
+pub(crate) mod driver;
+mod guilds;
+mod heartbeat;
+mod limiter;
+mod machine;
+mod session;
+mod stage;
+mod state;
+pub(crate) mod status;
+mod timers;
+
+pub use machine::{
+    Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
+};
+pub use session::Session;
+pub use state::ShardState;

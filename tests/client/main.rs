@@ -1,0 +1,12 @@
+//! The whole client against the simulator: in virtual time over pipes in memory where time matters,
+//! over real sockets where sockets do. One file per promise.
+
+mod backpressure;
+mod commands;
+mod events;
+mod host;
+mod identify_limits;
+mod lifecycle;
+mod refusals;
+mod resume;
+mod tls;

@@ -1,0 +1,153 @@
+//! Promises 5 and 7: what is refused for good stops only what it must, with a reason a person can
+//! act on, and nothing ever shows the token.
+
+use std::time::Duration;
+
+use serde_json::json;
+use shardwright::ErrorKind;
+use shardwright::queue::{EventKind, NO_SHARD};
+use shardwright::shard::StopMode;
+use shardwright_sim::{Options, RestFaultKind, Target, intents};
+
+use crate::host::{Host, answer, rest_fault, simulator};
+
+fn four_shards() -> Options {
+    Options { recommended_shards: 4, max_concurrency: 4, ..Options::default() }
+}
+
+/// A wrong token is seen at `/gateway/bot`: one FATAL event for the whole client, no connection.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_token_is_said_at_once() {
+    let simulator = simulator(four_shards());
+    let mut host = Host::start(&simulator, json!({"token": "not.the.token"}));
+    let held = host.send(&json!({"type": "update_presence"}));
+    host.until("FATAL", |host| host.told.iter().any(|told| told.kind == EventKind::Fatal)).await;
+    let fatal = host.told.iter().find(|told| told.kind == EventKind::Fatal).expect("came");
+    assert_eq!((fatal.shard_id, fatal.status), (NO_SHARD, -12));
+    assert!(fatal.data["reason"].as_str().expect("a text").contains("refused the bot token"));
+    assert_eq!(host.client.wait_ready(None).expect_err("never").kind(), ErrorKind::Fatal);
+    assert_eq!(host.client.healthy().expect_err("never").kind(), ErrorKind::Fatal);
+    host.until("the reply", |host| host.reply(held).is_some()).await;
+    assert_eq!(host.reply(held).expect("came").0, -12);
+    let refused = host.client.send_command(r#"{"type":"update_presence"}"#);
+    assert_eq!(refused.expect_err("no shards").kind(), ErrorKind::Fatal);
+    host.during(Duration::from_secs(3_000)).await;
+    assert_eq!(simulator.look(|seen| (seen.counts.connections, seen.counts.rest)), (0, 1));
+    host.stop(StopMode::Close).await;
+}
+
+/// Scenario 45: a shard that is refused for good says why and stays down; the others run on.
+#[tokio::test(start_paused = true)]
+async fn a_refused_shard_is_alone() {
+    for code in [4004, 4010, 4011, 4012, 4013, 4014] {
+        let simulator = simulator(four_shards());
+        let mut host = Host::start(&simulator, json!({}));
+        host.until_ready().await;
+        simulator.close(Target::Shard(2), Some(code), "");
+        host.until("FATAL", |host| host.told.iter().any(|t| t.kind == EventKind::Fatal)).await;
+        let fatal = host.told.iter().find(|told| told.kind == EventKind::Fatal).expect("came");
+        assert_eq!((fatal.shard_id, &fatal.data["close_code"]), (2, &json!(code)));
+        host.during(Duration::from_secs(3_000)).await;
+        let states: Vec<_> = (0..4).map(|id| host.shard_status(id)["state"].clone()).collect();
+        assert_eq!(states, ["ready", "ready", "fatal", "ready"], "{code}");
+        let error = host.client.healthy().expect_err("one is down").to_string();
+        assert!(error.starts_with("shard 2: closed with "), "{error}");
+        assert_eq!(simulator.look(|seen| seen.counts.identifies), 4);
+        assert_eq!(simulator.violations().len(), 0);
+
+        let (status, _) = host.ask(&json!({"type": "restart_shard", "shard": 2})).await;
+        assert_eq!(status, 0);
+        host.until("a new life", |host| host.shard_status(2)["state"] == "ready").await;
+        assert!(host.client.healthy().is_ok(), "{:?}", host.client.healthy());
+    }
+}
+
+/// The real thing: intents that were not granted, found out at identify.
+#[tokio::test(start_paused = true)]
+async fn intents_that_were_not_granted_are_explained() {
+    let simulator =
+        simulator(Options { privileged_intents: intents::GUILD_MEMBERS, ..Options::default() });
+    let mut host = Host::start(&simulator, json!({}));
+    host.until("FATAL", |host| host.told.iter().any(|told| told.kind == EventKind::Fatal)).await;
+    let error = host.client.healthy().expect_err("refused").to_string();
+    assert!(error.contains("4014") && error.contains("Developer Portal"), "{error}");
+}
+
+/// Scenario 4: a REST API that is down holds up the start, with a reason, until it is back; shards
+/// that run do not need it.
+#[tokio::test(start_paused = true)]
+async fn rest_may_be_down() {
+    let simulator = simulator(four_shards());
+    let down = rest_fault("/gateway/bot", answer(503, ""));
+    simulator.rest_fault(down.clone()).expect("a fault");
+    let mut host = Host::start(&simulator, json!({}));
+    host.during(Duration::from_secs(600)).await;
+    let told = host.states(NO_SHARD);
+    assert!(told.len() > 5 && told.len() < 200, "{}", told.len());
+    assert!(told[0].1.contains("/gateway/bot answered HTTP 503; asking again"), "{told:?}");
+    assert_eq!(host.client.healthy().expect_err("waits").kind(), ErrorKind::State);
+    simulator.clear_faults();
+    host.until_ready().await;
+
+    simulator.rest_fault(down).expect("a fault");
+    simulator.close(Target::All, Some(4009), "");
+    host.until("all are back", |_| simulator.look(|seen| seen.counts.identified) == 8).await;
+    host.until_ready().await;
+}
+
+/// Nonsense from `/gateway/bot` is met with another try, not with a crash.
+#[tokio::test(start_paused = true)]
+async fn nonsense_from_gateway_bot_is_survived() {
+    let limit = r#"{"total":1,"remaining":1,"reset_after":0,"max_concurrency":1}"#;
+    for body in [
+        "",
+        "<html>",
+        "{}",
+        r#"{"url":"wss://x"}"#,
+        &format!(r#"{{"url":"https://x","shards":1,"session_start_limit":{limit}}}"#),
+        &format!(r#"{{"url":"wss://x","shards":0,"session_start_limit":{limit}}}"#),
+        &format!(r#"{{"url":"wss://x","shards":4000000000,"session_start_limit":{limit}}}"#),
+        &format!(r#"{{"url":"wss://x","shards":-1,"session_start_limit":{limit}}}"#),
+    ] {
+        let simulator = simulator(four_shards());
+        let nonsense = rest_fault("/gateway/bot", answer(200, body));
+        simulator.rest_fault(nonsense).expect("a fault");
+        let mut host = Host::start(&simulator, json!({}));
+        host.until("a reason", |host| !host.states(NO_SHARD).is_empty()).await;
+        assert!(host.states(NO_SHARD)[0].1.contains("/gateway/bot"), "{body}");
+        simulator.clear_faults();
+        host.until_ready().await;
+    }
+}
+
+/// With the gateway and the shards in the config, a REST API that is away holds up nothing.
+#[tokio::test(start_paused = true)]
+async fn a_full_config_needs_no_rest() {
+    let simulator = simulator(Options::default());
+    simulator.rest_fault(rest_fault("**", RestFaultKind::Hang)).expect("a fault");
+    let changes = json!({"gateway_url": "ws://discord.test", "shards": 2});
+    let mut host = Host::start(&simulator, changes);
+    host.until_ready().await;
+    assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
+}
+
+/// Scenario 73: after all kinds of trouble the token is in no event, no status, no metric, no error.
+#[tokio::test(start_paused = true)]
+async fn the_token_is_nowhere() {
+    let simulator = simulator(four_shards());
+    let token = simulator.options().token;
+    let log = json!({"to": "events", "level": "trace"});
+    let mut host = Host::start(&simulator, json!({"log": log}));
+    host.until_ready().await;
+    let rest = json!({"type": "rest", "method": "GET", "path": "/users/@me"});
+    host.ask(&rest).await;
+    simulator.close(Target::Shard(1), Some(4004), token.clone());
+    simulator.close(Target::Shard(2), Some(4000), "");
+    host.during(Duration::from_secs(60)).await;
+    let mut shown = format!("{:?} {:?}", host.client, host.client.config());
+    for told in host.told.iter().filter(|told| told.shard_id != 1) {
+        shown.push_str(&format!("{told:?}"));
+    }
+    shown.push_str(&host.client.metrics_text());
+    assert!(shown.len() > 10_000 && !shown.contains(&token));
+}

@@ -1,6 +1,6 @@
 //! What the tasks of a client and its host share, and what the host's threads do with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -102,8 +102,15 @@ impl Stage {
 struct Progress {
     /// Shards that were ready once.
     ready: BTreeSet<u32>,
-    /// Why the client, or its first refused shard, was refused for good.
-    fatal: Option<String>,
+    /// Why shards, or with [`NO_SHARD`] the client, are refused for good.
+    fatal: BTreeMap<u32, String>,
+}
+
+impl Progress {
+    /// Why it will not be complete, unless a person changes something.
+    fn refusal(&self) -> Option<Error> {
+        self.fatal.values().next().map(|reason| Error::new(ErrorKind::Fatal, reason.clone()))
+    }
 }
 
 impl Shared {
@@ -165,8 +172,8 @@ impl Shared {
             drop(stage);
             return self.accept(command);
         };
-        if lock(&self.progress).fatal.is_some() {
-            return Err(self.refusal());
+        if let Some(error) = lock(&self.progress).refusal() {
+            return Err(error);
         }
         let id = self.replies.open()?;
         held.push((id, command));
@@ -224,15 +231,10 @@ impl Shared {
     /// There will be no shards: what was held for them fails.
     pub(super) fn set_refused(&self) {
         let Stage::Starting { held, .. } = &mut *self.stage_mut() else { return };
+        let Some(error) = lock(&self.progress).refusal() else { return };
         for (id, _) in held.drain(..) {
-            self.replies.fail(id, &self.refusal());
+            self.replies.fail(id, &error);
         }
-    }
-
-    /// Why there are no shards.
-    fn refusal(&self) -> Error {
-        let fatal = lock(&self.progress).fatal.clone();
-        Error::new(ErrorKind::Fatal, fatal.unwrap_or_default())
     }
 
     /// No commands any more; the shards are still on their way out.
@@ -277,7 +279,7 @@ impl Shared {
             format!("shard {shard_id}: {reason}")
         };
         tracing::error!("{text}");
-        lock(&self.progress).fatal.get_or_insert(text);
+        lock(&self.progress).fatal.insert(shard_id, text);
         let data = json!({"reason": reason, "close_code": close_code}).to_string();
         let mut event = Event::new(EventKind::Fatal, "", data.as_bytes());
         event.shard_id = shard_id;
@@ -313,8 +315,8 @@ impl Shared {
     pub(super) fn verdict(&self) -> Result<(), Error> {
         let stage = self.stage();
         let progress = lock(&self.progress);
-        if let Some(reason) = &progress.fatal {
-            return Err(Error::new(ErrorKind::Fatal, reason.clone()));
+        if let Some(error) = progress.refusal() {
+            return Err(error);
         }
         match stage.fleet() {
             Some(fleet) if fleet.members.len() == progress.ready.len() => Ok(()),
@@ -333,7 +335,7 @@ impl Shared {
             uptime: now - self.made_at,
             shard_total: stage.fleet().map(|fleet| fleet.total.get()),
             shards: members.map(|(id, member)| (*id, member.status.get())).collect(),
-            fatal: lock(&self.progress).fatal.clone(),
+            fatal: lock(&self.progress).fatal.values().next().cloned(),
             limit: *lock(&self.limit),
             queue: QueueOverview {
                 config: self.config.queue,
@@ -371,6 +373,7 @@ impl Owner for Shared {
                 let ready = {
                     let mut progress = lock(&self.progress);
                     progress.ready.insert(shard_id);
+                    progress.fatal.remove(&shard_id);
                     progress.ready.len()
                 };
                 let stage = self.stage();

@@ -223,17 +223,21 @@ impl Limiter {
         if self.flying.len() >= MAX_REST_REQUESTS {
             return None;
         }
-        let open = self.lanes.iter().filter(|lane| lane.opens_at().is_none());
-        let (ticket, id) = open.filter_map(|lane| lane.ready.first_key_value()).min()?;
-        let (ticket, id) = (*ticket, *id);
-        if let Some(until) = self.invalid.opens_at() {
-            if self.announced == Some(until) {
-                return None;
+        loop {
+            let open = self.lanes.iter().filter(|lane| lane.opens_at().is_none());
+            let (ticket, id) = open.filter_map(|lane| lane.ready.first_key_value()).min()?;
+            let (ticket, id) = (*ticket, *id);
+            if let Some(until) = self.invalid.opens_at() {
+                if self.announced == Some(until) {
+                    return None;
+                }
+                self.announced = Some(until);
+                return Some(Event::TooManyInvalid { count: self.invalid.total(), until });
             }
-            self.announced = Some(until);
-            return Some(Event::TooManyInvalid { count: self.invalid.total(), until });
+            if !self.adopt_name(ticket, id, now) {
+                return self.grant(ticket, id, now);
+            }
         }
-        self.grant(ticket, id, now)
     }
 
     /// When to ask [`Limiter::poll`] again although nobody came or left.
@@ -365,6 +369,19 @@ impl Limiter {
         new
     }
 
+    /// Names the bucket of a request whose turn it would be, if other resources have told meanwhile
+    /// what the limit of such routes is called: it may be used up already.
+    fn adopt_name(&mut self, ticket: Ticket, id: BucketId, now: Instant) -> bool {
+        if self.buckets.get(&id).is_none_or(|bucket| bucket.named) {
+            return false;
+        }
+        let Some(route) = self.waiting.get(&ticket).map(Arc::clone) else { return false };
+        let template = (route.method.clone(), route.template.clone());
+        let Some(name) = self.templates.get(&template).cloned() else { return false };
+        self.rename(&route, &name, now);
+        true
+    }
+
     /// Moves all who wait for a route from one bucket to another.
     fn move_queue(&mut self, route: &Arc<Route>, from: BucketId, to: BucketId, now: Instant) {
         let Some(bucket) = self.buckets.get_mut(&from) else { return };
@@ -419,3 +436,7 @@ impl Limiter {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "limiter_tests.rs"]
+mod tests;

@@ -78,6 +78,8 @@ struct Arrival {
     spec: Spec,
     /// Its route's limit was unknown when it was sent.
     stranger: bool,
+    /// How long the windows of its resource's limit are was not known, either.
+    blind: bool,
     /// Its answer will be lost.
     is_lost: bool,
 }
@@ -109,6 +111,8 @@ struct Simulation {
     /// Routes that were answered, and methods and templates that were.
     known_routes: HashSet<Arc<Route>>,
     known_templates: HashSet<(Method, Box<str>)>,
+    /// The longest time that an answer named for a window, by name and resource of the limit.
+    known_windows: HashMap<(&'static str, Box<str>), Duration>,
     windows: HashMap<(&'static str, Box<str>), Window>,
     /// When requests were counted, by lane.
     seconds: [VecDeque<Instant>; 2],
@@ -136,6 +140,7 @@ impl Simulation {
             order: HashMap::new(),
             known_routes: HashSet::new(),
             known_templates: HashSet::new(),
+            known_windows: HashMap::new(),
             windows: HashMap::new(),
             seconds: Default::default(),
             done: 0,
@@ -209,10 +214,15 @@ impl Simulation {
                 }
                 self.limiter.answered(ticket, &answer, self.now);
                 let flight = self.land(ticket);
+                let route = &flight.route;
                 if answer.limits.is_some() || answer.status == 200 {
-                    self.known_routes.insert(Arc::clone(&flight.route));
-                    let route = &flight.route;
+                    self.known_routes.insert(Arc::clone(route));
                     self.known_templates.insert((route.method.clone(), route.template.clone()));
+                }
+                if let (Some(limits), Some((name, ..))) = (&answer.limits, flight.spec.2) {
+                    let key = (name, route.resource.clone());
+                    let longest = self.known_windows.entry(key).or_default();
+                    *longest = limits.reset_after.max(*longest);
                 }
                 if answer.status == 200 {
                     self.done += 1;
@@ -271,6 +281,10 @@ impl Simulation {
             let template = (route.method.clone(), route.template.clone());
             let stranger = !self.known_templates.contains(&template);
             let spec = flight.spec;
+            let blind = spec.2.is_none_or(|(name, _, ms)| {
+                let known = self.known_windows.get(&(name, route.resource.clone()));
+                known.is_none_or(|longest| *longest < Duration::from_millis(ms - 1))
+            });
             if !flight.again {
                 let last = self.order.insert(Arc::clone(&route), ticket);
                 assert!(last < Some(ticket), "seed {}: {route} out of order", self.seed);
@@ -285,7 +299,7 @@ impl Simulation {
             self.on_wire += 1;
             self.most_on_wire = self.most_on_wire.max(self.on_wire);
             assert!(self.on_wire <= MAX_REST_REQUESTS, "seed {}", self.seed);
-            self.send(Arrival { ticket, route, spec, stranger, is_lost: false });
+            self.send(Arrival { ticket, route, spec, stranger, blind, is_lost: false });
         }
         self.polls += 1;
     }
@@ -308,11 +322,11 @@ impl Simulation {
 
     /// What Discord does with a request.
     fn serve(&mut self, request: Arrival) {
-        let Arrival { ticket, route, spec, stranger, is_lost } = request;
+        let (ticket, is_lost) = (request.ticket, request.is_lost);
         let back = self.latency();
-        let answer = match self.count_globally(&route) {
+        let answer = match self.count_globally(&request.route) {
             Some(refusal) => refusal,
-            None => self.count(&route, spec, stranger),
+            None => self.count(&request),
         };
         if !is_lost {
             self.plan(self.now + back, Happening::Answer(ticket, answer));
@@ -339,7 +353,8 @@ impl Simulation {
     }
 
     /// The limit of a route.
-    fn count(&mut self, route: &Route, spec: Spec, stranger: bool) -> Answer {
+    fn count(&mut self, request: &Arrival) -> Answer {
+        let route = &request.route;
         // Something behind the limits breaks, or in front of them.
         let breaks = self.rng.u8(..100) < self.weather.trouble / 4;
         let broken = Answer { status: 502, limits: None, rate_limited: None };
@@ -352,7 +367,7 @@ impl Simulation {
             let limits = self.rng.bool().then(|| self.lie());
             return self.refuse(scope, wait, limits);
         }
-        let Some((name, limit, ms)) = spec.2 else {
+        let Some((name, limit, ms)) = request.spec.2 else {
             return Answer { status: 200, limits: None, rate_limited: None };
         };
         let window = self.windows.entry((name, route.resource.clone())).or_default();
@@ -360,9 +375,9 @@ impl Simulation {
             let ends_at = Some(self.now + Duration::from_millis(ms));
             *window = Window { ends_at, count: 0, stranger: false };
         }
-        window.stranger |= stranger;
+        window.stranger |= request.stranger;
         let is_over = window.count >= limit;
-        let excused = window.stranger || self.weather.lies;
+        let excused = window.stranger || request.blind || self.weather.lies;
         assert!(!is_over || excused, "seed {}: a 429 for {route}", self.seed);
         window.count += u32::from(!is_over);
         let reset_after = window.ends_at.expect("set above") - self.now;

@@ -813,6 +813,8 @@ impl Machine {
             (Some(code), reason) => format!("closed with {code}; the server said {reason:?}"),
             (None, reason) => format!("lost the connection: {reason}"),
         };
+        // A server can say anything, our token too.
+        let text = text.replace(self.settings.identify.token.expose(), "…");
         match code.map_or(Next::Resume, |code| CloseCode(code).next()) {
             Next::Fatal => {
                 self.session = None;

@@ -82,13 +82,7 @@ async fn drop_oldest_keeps_the_newest_and_counts() {
     let before = host.told.iter().filter(|told| told.kind == EventKind::Dispatch).count() as u64;
     sleep(Duration::from_secs(150)).await;
     simulator.set_traffic(0.0).expect("a rate");
-    host.until("the last event", |host| {
-        (0..4).all(|shard_id| {
-            let sent = simulator.look(|seen| seen.numbers_of_shard(shard_id));
-            host.numbers(shard_id).last() == sent.last()
-        })
-    })
-    .await;
+    host.until_all_came(&simulator, 4).await;
     let dropped: i32 = host
         .told
         .iter()

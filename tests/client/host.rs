@@ -1,5 +1,6 @@
 //! A host: a client, and what it was told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(crate) struct Host {
     pub(crate) client: Client,
     /// Events in the order they came; released.
     pub(crate) told: Vec<Told>,
+    /// The numbers of the simulator's world events, by shard, in the order they came.
+    pub(crate) numbers: BTreeMap<u32, Vec<u64>>,
     /// The queue is drained and the client stopped.
     pub(crate) closed: bool,
 }
@@ -80,7 +83,8 @@ pub(crate) fn config(simulator: &Simulator, api_url: &str, changes: Value) -> St
     let mut config = json!({
         "token": simulator.options().token,
         "intents": ["GUILDS", "GUILD_MEMBERS", "GUILD_MESSAGES", "GUILD_MESSAGE_REACTIONS",
-            "GUILD_MESSAGE_TYPING", "GUILD_PRESENCES", "MESSAGE_CONTENT", "DIRECT_MESSAGES"],
+            "GUILD_MESSAGE_TYPING", "GUILD_PRESENCES", "GUILD_VOICE_STATES", "MESSAGE_CONTENT",
+            "DIRECT_MESSAGES"],
         "api_url": api_url,
         "log": {"to": "none"},
     });
@@ -117,14 +121,14 @@ impl Host {
         let config = Config::from_json(config, |_| None).expect("a good configuration");
         let client = Client::new(config, network).expect("a client");
         client.start(&Handle::current()).expect("not started before");
-        Self { client, told: Vec::new(), closed: false }
+        Self { client, told: Vec::new(), numbers: BTreeMap::new(), closed: false }
     }
 
     /// Takes what is in the queue.
     pub(crate) fn poll(&mut self) {
         let queue = Arc::clone(self.client.queue());
         loop {
-            match queue.poll(256, Some(Duration::ZERO), |event| self.told.push(event.into())) {
+            match queue.poll(256, Some(Duration::ZERO), |event| self.take(event.into())) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(PollError::Closed) => {
@@ -134,6 +138,14 @@ impl Host {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Takes one event.
+    fn take(&mut self, told: Told) {
+        if let Some(number) = told.number() {
+            self.numbers.entry(told.shard_id).or_default().push(number);
+        }
+        self.told.push(told);
     }
 
     /// Polls until this holds.
@@ -206,24 +218,23 @@ impl Host {
         self.told.iter().filter(move |t| t.kind == EventKind::Dispatch && t.name == name)
     }
 
-    /// The numbers of the simulator's world events of one shard, in the order they came.
-    pub(crate) fn numbers(&self, shard_id: u32) -> Vec<u64> {
-        let of_shard = |t: &&Told| t.kind == EventKind::Dispatch && t.shard_id == shard_id;
-        self.told.iter().filter(of_shard).filter_map(Told::number).collect()
-    }
-
-    /// Waits until the host has all that the simulator sent, and checks that each event came once
-    /// and in order.
-    pub(crate) async fn assert_nothing_lost(&mut self, simulator: &Simulator, shards: u32) {
+    /// Waits until the host has the last event that the simulator sent to each shard.
+    pub(crate) async fn until_all_came(&mut self, simulator: &Simulator, shards: u32) {
         for shard_id in 0..shards {
-            self.until("every event", |host| {
-                let sent = simulator.look(|seen| seen.numbers_of_shard(shard_id));
-                host.numbers(shard_id).last() == sent.last()
-            })
-            .await;
             let sent = simulator.look(|seen| seen.numbers_of_shard(shard_id));
             assert!(!sent.is_empty(), "shard {shard_id}: the simulator sent nothing");
-            assert_eq!(self.numbers(shard_id), sent, "shard {shard_id}");
+            let came = |host: &Self| host.numbers.get(&shard_id).and_then(|n| n.last().copied());
+            self.until("the last event", |host| came(host) == sent.last().copied()).await;
+        }
+    }
+
+    /// Waits until the host has all that the simulator sent (traffic has stopped), and checks that
+    /// each event came once and in order.
+    pub(crate) async fn assert_nothing_lost(&mut self, simulator: &Simulator, shards: u32) {
+        self.until_all_came(simulator, shards).await;
+        for (shard_id, numbers) in &self.numbers {
+            let sent = simulator.look(|seen| seen.numbers_of_shard(*shard_id));
+            assert!(*numbers == sent, "shard {shard_id}: {}", difference(numbers, &sent));
         }
     }
 
@@ -236,8 +247,24 @@ impl Host {
 }
 
 impl Told {
-    /// The number of the simulator's world event, where the payload shows one.
+    /// The number of the simulator's world event, where a dispatch shows one.
     fn number(&self) -> Option<u64> {
+        if self.kind != EventKind::Dispatch {
+            return None;
+        }
         self.data["nonce"].as_str()?.parse().ok()
     }
+}
+
+/// Where two lists of numbers part.
+fn difference(came: &[u64], sent: &[u64]) -> String {
+    let at = came.iter().zip(sent).position(|(a, b)| a != b).unwrap_or(came.len().min(sent.len()));
+    let near = |list: &[u64]| list[at.min(list.len())..(at + 5).min(list.len())].to_vec();
+    format!(
+        "{} came, {} were sent; from {at} on {:?} came and {:?} were sent",
+        came.len(),
+        sent.len(),
+        near(came),
+        near(sent)
+    )
 }

@@ -134,7 +134,7 @@ async fn a_stop_answers_every_command() {
     let mut host = Host::start(&simulator, json!({}));
     simulator.rest_fault(rest_fault("/users/@me", RestFaultKind::Hang)).expect("a fault");
     let ids = [
-        host.send(&json!({"type": "update_presence"})),
+        host.send(&json!({"type": "request_channel_info", "guild_id": 1})),
         host.send(&json!({"type": "gateway", "op": 4, "d": {}, "shard": 1})),
         host.send(&json!({"type": "rest", "method": "GET", "path": "/users/@me"})),
     ];

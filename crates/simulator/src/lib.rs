@@ -31,6 +31,7 @@
 mod chat;
 mod clock;
 mod control;
+mod drive;
 mod gateway;
 mod http;
 pub mod intents;
@@ -46,8 +47,8 @@ mod wire;
 mod world;
 
 pub use control::{
-    AcceptPlan, Acks, Action, ConnectPlan, ControlError, EndPlan, Ending, HandshakePlan, Hello,
-    Posted, Ready, Script, ScriptError, Split, Stage, Step, Target,
+    AcceptPlan, Acks, Action, Chunks, ConnectPlan, ControlError, EndPlan, Ending, HandshakePlan,
+    Hello, Posted, Ready, Script, ScriptError, Split, Stage, Step, Target,
 };
 pub use gateway::compression::Transport;
 pub use ledger::{

@@ -239,7 +239,7 @@ impl Default for Options {
             refused_resume: RefusedResume::default(),
             ready_padding_bytes: 0,
             zlib_level: 6,
-            zstd_level: 3,
+            zstd_level: 1,
             zstd_window_log: 17,
             payload_compression_bytes: 4_096,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -58,6 +58,25 @@ async fn all_members_come_in_chunks_of_1000() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn chunks_can_come_in_disorder_or_not() {
+    let simulator = simulator(Options { members_per_guild: 2_500, ..Options::default() });
+    let mut client = begin(&simulator).await;
+    for (guild, (how, indexes)) in simulator.guilds().into_iter().zip([
+        ("reversed", vec![2, 1, 0]),
+        ("without_last", vec![0, 1]),
+        ("none", vec![]),
+        ("normal", vec![0, 1, 2]),
+    ]) {
+        let action = json!({"do": "member_chunks", "chunks": how});
+        simulator.act(&serde_json::from_value(action).unwrap()).unwrap();
+        let d = json!({"guild_id": guild, "query": "", "limit": 0});
+        let chunks = request(&mut client, 8, d).await;
+        let came: Vec<Value> = chunks.iter().map(|c| c["d"]["chunk_index"].clone()).collect();
+        assert_eq!(came, indexes, "{how}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_list_is_limited_to_one_in_30_s_and_guild() {
     let simulator = simulator(Options::default());
     let mut client = begin(&simulator).await;

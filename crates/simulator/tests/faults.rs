@@ -8,7 +8,7 @@ use common::{Arrived, Client, PATIENCE, QUERY, Request, simulator};
 use serde_json::{Value, json};
 use shardwright_sim::{
     AcceptPlan, Acks, By, ConnectPlan, Cut, Ending, Handshake, HandshakePlan, Hello, Options,
-    Outcome, Pace, Ready, Rule, Simulator, Stage, Target,
+    Outcome, Pace, Ready, Rule, Simulator, Split, Stage, Target,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
@@ -137,7 +137,7 @@ async fn a_connection_can_end_at_every_stage() {
                 Ending::Close { .. } => {
                     assert_eq!(end, Arrived::Closed(Some(4321), "planned".to_owned()));
                 }
-                Ending::Drop(_) => assert!(matches!(end, Arrived::Gone(_)), "{stage:?} {end:?}"),
+                _ => assert!(matches!(end, Arrived::Gone(_)), "{stage:?} {end:?}"),
             }
         }
     }
@@ -149,6 +149,56 @@ async fn a_connection_can_end_at_every_stage() {
     );
     let cut = seen.identifies.iter().filter(|record| record.outcome == Outcome::Cut);
     assert_eq!(cut.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_can_come_at_every_stage() {
+    let simulator = simulator(Options::default());
+    let op = |op: u64, d: Value| Ending::Payload(json!({"op": op, "d": d}));
+    plan(&simulator, ConnectPlan::end_at(Stage::OnIdentify, op(9, json!(false))));
+    let mut client = Client::connect(&simulator).await;
+    client.hello().await;
+    client.identify(&simulator, [0, 1]).await;
+    assert_eq!(client.payload().await, json!({"op": 9, "d": false}));
+    client.identify(&simulator, [0, 1]).await;
+    let session = client.dispatch("READY").await["session_id"].as_str().unwrap().to_owned();
+    // Op 7 in the middle of a replay.
+    plan(&simulator, ConnectPlan::end_at(Stage::AfterDispatches(3), op(7, Value::Null)));
+    let mut client = Client::connect(&simulator).await;
+    client.hello().await;
+    client.resume(&simulator, &session, 1).await;
+    let ops: Vec<Value> =
+        client.drain(SECOND).await.iter().map(|payload| payload["op"].clone()).collect();
+    assert_eq!(ops, [0, 0, 0, 7, 0, 0, 0, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dispatches_can_be_held_back_while_acks_come() {
+    let simulator = simulator(Options::default());
+    let (mut client, _) = Client::ready(&simulator, [0, 1]).await;
+    client.drain(SECOND).await;
+    let act = |action: Value| simulator.act(&serde_json::from_value(action).unwrap()).unwrap();
+    act(json!({"do": "stall", "target": {"shard": 0}}));
+    let channel = simulator.text_channels(simulator.guilds()[0])[0];
+    simulator.post_message(channel, None, "held back").unwrap();
+    client.beat().await;
+    assert_eq!(client.payload().await["op"], 11);
+    client.quiet(10 * SECOND).await;
+    act(json!({"do": "stall", "stall": false}));
+    assert_eq!(client.dispatch("MESSAGE_CREATE").await["content"], "held back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ready_can_be_split_and_corrupt() {
+    let simulator = simulator(Options { max_concurrency: 2, ..Options::default() });
+    plan(&simulator, ConnectPlan { split: Some(Split::Frames(9)), ..ConnectPlan::default() });
+    let (client, _) = Client::ready(&simulator, [0, 2]).await;
+    assert_eq!(client.messages.len(), 2);
+    plan(&simulator, ConnectPlan { corrupt: 1, ..ConnectPlan::default() });
+    let mut client = Client::connect(&simulator).await;
+    client.hello().await;
+    client.identify(&simulator, [1, 2]).await;
+    assert!(matches!(client.next().await, Arrived::Garbage(_)));
 }
 
 #[tokio::test(start_paused = true)]

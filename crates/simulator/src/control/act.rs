@@ -128,6 +128,14 @@ impl State {
                 Ok(Value::Null)
             }
             Action::Ready { shard, ready } => Ok(affected(self.set_ready(*shard, *ready))),
+            Action::Stall { target, stall } => Ok(self.change_each(target, |conn| {
+                conn.halted = *stall;
+                conn.link.notify.notify_one();
+            })),
+            Action::MemberChunks { chunks } => {
+                self.gateway.chunks = *chunks;
+                Ok(Value::Null)
+            }
             Action::RestFault { fault } => {
                 check_fault(fault)?;
                 Ok(json!({"rest_fault": self.rest.faults.add(fault.clone())}))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::plan::{AcceptPlan, Acks, ConnectPlan, Ready, Split};
+use super::plan::{AcceptPlan, Acks, Chunks, ConnectPlan, Ready, Split};
 use super::target::Target;
 use crate::rest::NewInteraction;
 use crate::rest::fault::RestFault;
@@ -207,6 +207,22 @@ pub enum Action {
         shard: Option<u32>,
         /// When.
         ready: Ready,
+    },
+    /// Dispatches are held back, while heartbeats are still acknowledged.
+    /// `{"do":"stall","target":{"shard":0},"stall":true}`
+    Stall {
+        /// The connections.
+        #[serde(default)]
+        target: Target,
+        /// Whether they are held back; what has gathered follows when they no longer are.
+        #[serde(default = "yes")]
+        stall: bool,
+    },
+    /// Requests for members are answered in another way from now on.
+    /// `{"do":"member_chunks","chunks":"without_last"}`
+    MemberChunks {
+        /// How.
+        chunks: Chunks,
     },
     /// REST calls go wrong.
     /// `{"do":"rest_fault","fault":{"path":"/gateway/bot","what":{"status":{"status":503}}}}`

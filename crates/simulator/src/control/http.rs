@@ -168,7 +168,7 @@ fn start_script(shared: &Arc<Shared>, body: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
     let script = Script::from_json(text).map_err(|error| error.to_string())?;
     let steps = script.steps().len();
-    tokio::spawn(crate::simulator::play(shared.clone(), script));
+    tokio::spawn(crate::drive::play(shared.clone(), script));
     Ok(json!({"steps": steps}))
 }
 
@@ -187,7 +187,7 @@ async fn wait(shared: &Shared, body: &[u8]) -> Reply {
     }
     let timeout = body.get("timeout_ms").and_then(Value::as_u64).map(Duration::from_millis);
     let timeout = timeout.unwrap_or(MAX_WAIT).min(MAX_WAIT);
-    let reached = crate::simulator::wait_for(shared, |seen| {
+    let reached = crate::drive::wait_for(shared, |seen| {
         let counts = json!(seen.counts);
         let enough =
             |(name, least): (&String, &Value)| counts[name.as_str()].as_u64() >= least.as_u64();

@@ -9,6 +9,7 @@ mod act;
 mod action;
 mod guilds;
 pub(crate) mod http;
+mod methods;
 mod plan;
 mod script;
 mod target;
@@ -18,7 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use action::Action;
 pub(crate) use plan::Plans;
 pub use plan::{
-    AcceptPlan, Acks, ConnectPlan, EndPlan, Ending, HandshakePlan, Hello, Ready, Split, Stage,
+    AcceptPlan, Acks, Chunks, ConnectPlan, EndPlan, Ending, HandshakePlan, Hello, Ready, Split,
+    Stage,
 };
 pub use script::{Script, ScriptError, Step};
 pub use target::Target;

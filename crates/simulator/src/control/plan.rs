@@ -39,6 +39,10 @@ pub struct ConnectPlan {
     pub acks: Acks,
     /// Limits what is sent to this rate.
     pub bytes_per_second: Option<u64>,
+    /// Corrupts so many dispatches, READY being the first.
+    pub corrupt: u32,
+    /// Splits the first dispatch.
+    pub split: Option<Split>,
     /// Leaves the client's close frame unanswered and the socket open.
     pub ignore_close: bool,
     /// Ends the connection at some point.
@@ -125,7 +129,7 @@ pub enum Acks {
 }
 
 /// An end that is planned from the start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndPlan {
     /// When.
@@ -150,7 +154,7 @@ pub enum Stage {
 }
 
 /// How a connection ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// Without a close frame.
@@ -163,6 +167,24 @@ pub enum Ending {
         #[serde(default)]
         reason: String,
     },
+    /// Not at all: this payload is sent at that point, op 7 or op 9 for example, and the
+    /// connection goes on. An IDENTIFY or RESUME that it answers has no other effect.
+    Payload(Value),
+}
+
+/// How requests for members are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Chunks {
+    /// As they should be.
+    #[default]
+    Normal,
+    /// The last chunk first.
+    Reversed,
+    /// Without the last chunk.
+    WithoutLast,
+    /// Not at all.
+    None,
 }
 
 /// How the next dispatch is split.

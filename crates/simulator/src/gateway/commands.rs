@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::close::Close;
 use super::dispatch::{Body, ChunkRequest, Event, Scope};
 use super::session::SessionKey;
+use crate::control::Chunks;
 use crate::intents;
 use crate::ledger::Rule;
 use crate::state::State;
@@ -227,7 +228,14 @@ impl State {
             }
         };
         let request = Arc::new(ChunkRequest { guild, members, not_found, presences, nonce });
-        for index in 0..request.count() {
+        let count = request.count();
+        let order: Vec<usize> = match self.gateway.chunks {
+            Chunks::Normal => (0..count).collect(),
+            Chunks::Reversed => (0..count).rev().collect(),
+            Chunks::WithoutLast => (0..count - 1).collect(),
+            Chunks::None => Vec::new(),
+        };
+        for index in order {
             let body = Body::Chunk { request: request.clone(), index };
             self.append(key, "GUILD_MEMBERS_CHUNK".into(), body, None);
         }

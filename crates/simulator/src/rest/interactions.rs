@@ -226,7 +226,7 @@ impl State {
             let text = "Value must be one of {1, 4, 5, 6, 7, 8, 9, 10, 12}.";
             return Err(ApiError::form("type", "BASE_TYPE_CHOICES", text));
         }
-        let (interaction_kind, name) = (interaction.kind, interaction.name.clone());
+        let interaction_kind = interaction.kind;
         let mut made = None;
         if matches!(kind, 4 | 5) {
             let message = self.answer_message(id, kind == 5, body.get("data"), call)?;
@@ -252,7 +252,6 @@ impl State {
             callback["response_message_ephemeral"] = json!(message.is_ephemeral());
             resource["message"] = self.message_value(&message);
         }
-        let _ = name;
         Ok(Reply::ok(&json!({"interaction": callback, "resource": resource})))
     }
 

@@ -5,6 +5,7 @@
 
 mod call;
 mod commands;
+mod compose;
 pub(crate) mod fault;
 mod guilds;
 mod interactions;

@@ -61,6 +61,7 @@ impl State {
             "is_monetized": false, "integration_types_config": {"0": {}}, "redirect_uris": [],
             "interactions_endpoint_url": null, "role_connections_verification_url": null,
             "approximate_guild_count": self.guilds().count(), "tags": [],
+            "approximate_user_install_count": 0, "approximate_user_authorization_count": 0,
         })
     }
 

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::crew::Crew;
 use super::fleet::Fleet;
 use super::shared::{Shared, Stage, lock};
-use super::startup::{self, Plan};
+use super::startup::{self, GatewayInfo, Plan};
 use crate::error::ErrorKind;
 use crate::identify::{Gate, GateEvent, line};
 use crate::queue::NO_SHARD;
@@ -47,7 +47,7 @@ impl Shared {
     async fn plan(&self) -> Option<Plan> {
         let mut longest = STARTUP_RETRY;
         loop {
-            let info = startup::gateway_info(&self.rest).await;
+            let info = GatewayInfo::ask(&self.rest).await;
             let error = match info.and_then(|info| startup::plan(&self.config, &info)) {
                 Ok(plan) => return Some(plan),
                 Err(error) if error.kind() == ErrorKind::Fatal => {
@@ -131,8 +131,9 @@ impl Shared {
     /// again where it was.
     fn relaunch(&self, crew: &mut Crew, shard_id: u32) {
         error!(shard = shard_id, "its task panicked; this is a bug in the engine");
-        self.replies.shard_died(shard_id);
+        // Locked, so that no command goes to the dead shard between its funeral and its successor.
         let mut stage = self.stage_mut();
+        self.replies.shard_died(shard_id);
         let Stage::Running { fleet, .. } = &mut *stage else { return };
         let last = fleet.members.get(&shard_id).map(|member| member.status.get());
         let state = last.as_ref().map_or(ShardState::Idle, |last| last.state);

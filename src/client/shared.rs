@@ -295,7 +295,7 @@ impl Shared {
         let Some(fleet) = stage.fleet() else {
             return "/gateway/bot has not answered yet; see the SHARD_STATE events".to_owned();
         };
-        let ready = &lock(&self.progress).ready;
+        let ready = lock(&self.progress).ready.clone();
         let missing: Vec<String> = fleet
             .members
             .iter()
@@ -318,9 +318,19 @@ impl Shared {
         if let Some(error) = progress.refusal() {
             return Err(error);
         }
-        match stage.fleet() {
-            Some(fleet) if fleet.members.len() == progress.ready.len() => Ok(()),
-            _ => Err(Error::new(ErrorKind::Closed, "the client stopped before it was ready")),
+        let complete =
+            stage.fleet().is_some_and(|fleet| fleet.members.len() == progress.ready.len());
+        drop(progress);
+        match *stage {
+            _ if complete => Ok(()),
+            Stage::Stopped { .. } => {
+                Err(Error::new(ErrorKind::Closed, "the client stopped before it was ready"))
+            }
+            // A shard was refused and has been restarted since.
+            _ => {
+                drop(stage);
+                Err(Error::new(ErrorKind::Timeout, self.unready()))
+            }
         }
     }
 

@@ -51,21 +51,24 @@ pub(super) struct Plan {
     pub(super) limit: SessionStartLimit,
 }
 
-/// Asks `/gateway/bot`.
-///
-/// # Errors
-/// `Fatal` when the token is refused, else `Io`: worth another try.
-pub(super) async fn gateway_info(rest: &Rest) -> Result<GatewayInfo, Error> {
-    let response = ask(rest).await?;
-    serde_json::from_slice(&response.body).map_err(|error| {
-        Error::new(ErrorKind::Io, format!("/gateway/bot answered something unexpected: {error}"))
-    })
+impl GatewayInfo {
+    /// Asks `/gateway/bot`.
+    ///
+    /// # Errors
+    /// `Fatal` when the token is refused, else `Io`: worth another try.
+    pub async fn ask(rest: &Rest) -> Result<Self, Error> {
+        let response = ask(rest).await?;
+        serde_json::from_slice(&response.body).map_err(|error| {
+            let text = format!("/gateway/bot answered something unexpected: {error}");
+            Error::new(ErrorKind::Io, text)
+        })
+    }
 }
 
 /// The body of `/gateway/bot`.
 ///
 /// # Errors
-/// As [`gateway_info`].
+/// As [`GatewayInfo::ask`].
 pub(super) async fn ask(rest: &Rest) -> Result<Response, Error> {
     let response = rest.get("/gateway/bot").await?;
     match response.status {

@@ -262,3 +262,196 @@ impl Bucket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bucket and its day, in milliseconds.
+    struct Bench {
+        bucket: Bucket,
+        start: Instant,
+    }
+
+    impl Bench {
+        /// A bucket whose first answer came at once: `limit - 1` left of a window of 1000 ms.
+        fn new(limit: u32) -> Self {
+            let start = Instant::now();
+            let mut bench = Self { bucket: Bucket::new(LaneId::Bot, true), start };
+            let mark = bench.send(0);
+            bench.answer(mark, 0, limit, limit - 1, 1_000);
+            bench
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.start + Duration::from_millis(ms)
+        }
+
+        fn send(&mut self, ms: u64) -> Mark {
+            let now = self.at(ms);
+            assert_eq!(self.bucket.permit(now), Permit::Now, "at {ms}");
+            self.bucket.send(now)
+        }
+
+        fn answer(&mut self, mark: Mark, ms: u64, limit: u32, remaining: u32, reset_after_ms: u64) {
+            let now = self.at(ms);
+            let reset_after = Duration::from_millis(reset_after_ms);
+            self.bucket.finish(now);
+            let limits = Limits { bucket: None, limit, remaining, reset_after };
+            self.bucket.learn(mark, true, &limits, now);
+        }
+
+        fn no_answer(&mut self, mark: Mark, ms: u64) {
+            let now = self.at(ms);
+            self.bucket.finish(now);
+            self.bucket.learn_nothing(mark, now);
+        }
+
+        /// How many more may be sent.
+        fn room(&mut self, ms: u64) -> usize {
+            let now = self.at(ms);
+            let mut sent = 0;
+            while self.bucket.permit(now) == Permit::Now && sent < 100 {
+                self.bucket.send(now);
+                sent += 1;
+            }
+            (0..sent).for_each(|_| self.bucket.take_back());
+            sent
+        }
+    }
+
+    #[test]
+    fn a_window_is_used_up_and_opens_again() {
+        let mut bench = Bench::new(5);
+        assert_eq!(bench.room(0), 4);
+        let marks: Vec<_> = (0..4).map(|_| bench.send(0)).collect();
+        let opens_at = bench.at(1_000) + MARGIN;
+        assert_eq!(bench.bucket.permit(bench.start), Permit::At(opens_at));
+        for (mark, remaining) in marks.into_iter().zip([3, 2, 1, 0]) {
+            bench.answer(mark, 10, 5, remaining, 990);
+            assert_eq!(bench.room(10), 0);
+        }
+        assert_eq!((bench.room(1_049), bench.room(1_050)), (0, 5));
+    }
+
+    #[test]
+    fn requests_in_flight_may_count_in_the_next_window() {
+        let mut bench = Bench::new(5);
+        let straggler = bench.send(990);
+        assert_eq!(bench.room(1_050), 4);
+        // It did: that opened the window.
+        bench.answer(straggler, 1_100, 5, 4, 950);
+        assert_eq!((bench.room(1_100), bench.room(2_099), bench.room(2_100)), (4, 4, 5));
+    }
+
+    #[test]
+    fn so_may_those_whose_answer_was_no_help() {
+        let mut bench = Bench::new(5);
+        let straggler = bench.send(990);
+        bench.no_answer(straggler, 1_020);
+        assert_eq!(bench.room(1_050), 4);
+        let mut bench = Bench::new(5);
+        let early = bench.send(900);
+        bench.no_answer(early, 999);
+        assert_eq!(bench.room(1_050), 5, "this one was over before the window was");
+    }
+
+    /// The later request can be counted first, and its answer can come last.
+    #[test]
+    fn answers_in_any_order_leave_what_is_surely_left() {
+        let mut bench = Bench::new(9);
+        let (a, b, c) = (bench.send(0), bench.send(0), bench.send(0));
+        bench.answer(b, 5, 9, 7, 995);
+        assert_eq!(bench.room(5), 5);
+        bench.answer(c, 6, 9, 5, 994);
+        assert_eq!(bench.room(6), 5);
+        bench.answer(a, 7, 9, 6, 993);
+        assert_eq!(bench.room(7), 5, "six were left before c was counted");
+    }
+
+    /// An answer from a new window says so before the old one has surely ended.
+    #[test]
+    fn a_new_window_is_noticed() {
+        let mut bench = Bench::new(5);
+        let used: Vec<_> = (0..4).map(|_| bench.send(100)).collect();
+        let late = used[3];
+        for (mark, remaining) in used.into_iter().take(3).zip([3, 2, 1]) {
+            bench.answer(mark, 200, 5, remaining, 800);
+        }
+        bench.answer(late, 1_020, 5, 4, 985);
+        // The three that were answered since it was sent may all have been counted after it.
+        assert_eq!(bench.room(1_020), 1);
+        assert_eq!(bench.room(2_055), 5);
+    }
+
+    #[test]
+    fn an_answer_about_an_old_window_changes_nothing() {
+        let mut bench = Bench::new(5);
+        let old = bench.send(0);
+        let new = bench.send(1_100);
+        bench.answer(new, 1_110, 5, 4, 1_000);
+        let before = bench.room(1_110);
+        bench.answer(old, 1_120, 5, 0, 0);
+        assert_eq!(bench.room(1_120), before);
+        assert_eq!(bench.room(2_110 + 50), 5);
+    }
+
+    /// Another process with the same token uses the same windows.
+    #[test]
+    fn what_others_use_is_gone() {
+        let mut bench = Bench::new(5);
+        let mark = bench.send(10);
+        bench.answer(mark, 20, 5, 1, 980);
+        assert_eq!(bench.room(20), 1);
+        let mark = bench.send(30);
+        bench.answer(mark, 40, 3, 0, 960);
+        assert_eq!((bench.room(40), bench.room(1_060)), (0, 3), "the limit has changed, too");
+    }
+
+    /// The slower of two answers about one window knows less well when it ends.
+    #[test]
+    fn the_end_of_a_window_is_that_of_the_slowest_answer() {
+        let mut bench = Bench::new(2);
+        let mark = bench.send(0);
+        bench.answer(mark, 300, 2, 0, 990);
+        assert_eq!((bench.room(1_339), bench.room(1_340)), (0, 2));
+    }
+
+    /// With nothing left and nothing known, a window has to pass, as long as they were so far.
+    #[test]
+    fn an_unknown_window_is_waited_for() {
+        let mut bench = Bench::new(1);
+        let mark = bench.send(1_050);
+        assert_eq!(bench.bucket.permit(bench.at(1_060)), Permit::AfterAnswer);
+        bench.no_answer(mark, 1_100);
+        assert_eq!((bench.room(2_149), bench.room(2_150)), (0, 1));
+    }
+
+    #[test]
+    fn after_a_hold_one_goes_ahead() {
+        let mut bench = Bench::new(9);
+        let until = bench.at(500);
+        bench.bucket.hold(until);
+        bench.bucket.hold(bench.at(300));
+        assert_eq!(bench.bucket.permit(bench.at(400)), Permit::At(until));
+        assert_eq!(bench.bucket.held_until(), Some(until));
+        let mark = bench.send(500);
+        assert_eq!(bench.bucket.permit(until), Permit::AfterAnswer);
+        bench.answer(mark, 510, 9, 6, 490);
+        assert_eq!(bench.room(510), 6);
+    }
+
+    #[test]
+    fn an_answer_to_somebody_else_only_lowers() {
+        let mut bench = Bench::new(9);
+        let foreign = Bucket::new(LaneId::Bot, true).send(bench.start);
+        let mut learn = |remaining| {
+            let reset_after = Duration::from_secs(1);
+            let limits = Limits { bucket: None, limit: 9, remaining, reset_after };
+            bench.bucket.learn(foreign, false, &limits, bench.start);
+            bench.room(0)
+        };
+        assert_eq!(learn(3), 3);
+        assert_eq!(learn(8), 3);
+    }
+}

@@ -129,12 +129,17 @@ fn read(path: &Path, max_bytes: usize) -> Result<Bytes, Error> {
         Error::new(kind, format!("the file {}: {error}", path.display()))
     };
     // Pipes and devices could have no end, or never begin.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
         return Err(wrong(&format!("{} is not a regular file", path.display())));
+    }
+    if metadata.len() > max_bytes as u64 {
+        return Err(too_large());
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(max_bytes as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    // It may have grown.
     if bytes.len() > max_bytes {
         return Err(too_large());
     }

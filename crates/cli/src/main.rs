@@ -1,1 +1,44 @@
-fn main() {}
+//! The `shardwright` program.
+//!
+//! Each command is a file with its flags and one `run`. What they print is for people; the library
+//! itself prints nothing.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod demo;
+mod plan;
+mod sim;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs and tests the gateway shards of Discord bots.
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Sim(sim::Arguments),
+    Plan(plan::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Sim(arguments) => sim::run(arguments).await,
+        Command::Plan(arguments) => plan::run(arguments).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shardwright: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What goes on over time: the world's traffic, a script's steps, and waiting for the ledger.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep_until;
@@ -12,8 +13,21 @@ use crate::state::{Shared, State};
 /// Most events that happen without a pause when traffic is behind its time.
 const MAX_BURST: u32 = 1_000;
 
-/// Lets events happen at the rate of the options.
+/// Says that the traffic is driven, until it is dropped.
+struct Driving(Arc<Shared>);
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.has_traffic.store(false, Ordering::Release);
+    }
+}
+
+/// Lets events happen at the rate of the options, unless someone already does.
 pub(crate) async fn traffic(shared: Arc<Shared>) {
+    if shared.has_traffic.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let _driving = Driving(shared.clone());
     let rate = || shared.with(|state| state.options.events_per_second);
     loop {
         let per_second = rate();

@@ -27,7 +27,7 @@ pub const MAX_MEMBERS_PER_GUILD: u32 = 1_000_000;
 /// let options = Options { guilds: 100, recommended_shards: 4, ..Options::default() };
 /// ```
 ///
-/// A script file can hold the same fields under `options`; unknown names are refused.
+/// As JSON or TOML only what differs need be named; unknown names are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
@@ -296,7 +296,8 @@ impl Options {
         need("channels_per_guild", channels.contains(&self.channels_per_guild), "is 2 to 500")?;
         need("roles_per_guild", (1..=250).contains(&self.roles_per_guild), "is 1 to 250")?;
         let rate = self.events_per_second;
-        need("events_per_second", (0.0..=1e6).contains(&rate), "is 0 to 1,000,000")?;
+        let rate_is_good = rate == 0.0 || (0.001..=1e6).contains(&rate);
+        need("events_per_second", rate_is_good, "is 0, or 0.001 to 1,000,000")?;
         let idle = rate == 0.0 || self.members_per_guild > 1;
         need("members_per_guild", idle, "must be at least 2 for traffic: the bot itself is one")?;
         need("recommended_shards", self.recommended_shards > 0, "must be at least 1")?;

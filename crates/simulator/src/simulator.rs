@@ -85,7 +85,8 @@ impl Simulator {
     }
 
     /// Lets the world's events happen at the rate of the options, until the simulator is shut
-    /// down. [`bind`](Self::bind) runs it; without `bind` spawn it yourself, once.
+    /// down. [`bind`](Self::bind) runs it; without `bind` spawn it yourself. A second one ends at
+    /// once.
     pub fn traffic(&self) -> impl Future<Output = ()> + Send + 'static {
         drive::traffic(self.shared.clone())
     }

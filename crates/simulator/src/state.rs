@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Wakes the traffic when its rate changes.
     pub(crate) traffic: Notify,
+    /// Whether someone drives the traffic; a second one must not double it.
+    pub(crate) has_traffic: AtomicBool,
     /// Ends every task.
     pub(crate) stop: CancellationToken,
 }
@@ -41,6 +44,7 @@ impl Shared {
             state: Mutex::new(State::new(options, world, clock)),
             changed: Notify::new(),
             traffic: Notify::new(),
+            has_traffic: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
     }

@@ -41,11 +41,10 @@ pub struct Pace {
 impl Pace {
     /// Twenty steps per second that add up to this rate.
     pub fn per_second(bytes: u64) -> Self {
+        // No wire is faster than a terabyte per second.
+        let bytes = bytes.clamp(1, 1 << 40);
         let step = (bytes / 20).max(1);
-        Self {
-            bytes: usize::try_from(step).unwrap_or(usize::MAX),
-            gap_ms: step * 1000 / bytes.max(1),
-        }
+        Self { bytes: usize::try_from(step).unwrap_or(usize::MAX), gap_ms: step * 1000 / bytes }
     }
 }
 

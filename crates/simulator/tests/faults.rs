@@ -86,6 +86,10 @@ async fn hello_can_be_missing_or_nonsense() {
     plan(&simulator, hello(Hello::Never));
     let mut client = Client::connect(&simulator).await;
     client.quiet(PATIENCE / 2).await;
+    client.identify(&simulator, [0, 1]).await;
+    client.dispatch("READY").await;
+    let broken: Vec<Rule> = simulator.violations().iter().map(|broken| broken.rule).collect();
+    assert_eq!(broken, [Rule::BeforeHello]);
     for interval in [json!(0), json!(-5), json!(1), json!("soon"), json!(null)] {
         plan(&simulator, hello(Hello::Interval(interval.clone())));
         let mut client = Client::connect(&simulator).await;
@@ -96,7 +100,7 @@ async fn hello_can_be_missing_or_nonsense() {
     assert_eq!(client.hello().await, json!({"no": "interval"}));
     // Nobody can heartbeat to that, so nobody is blamed.
     client.quiet(Duration::from_secs(300)).await;
-    assert!(simulator.violations().is_empty());
+    assert_eq!(simulator.violations().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -77,6 +77,10 @@ async fn a_heartbeat_must_carry_what_was_sent() {
         client.op(11).await;
         assert_eq!(rules(&simulator), vec![Rule::HeartbeatSeq; broken], "d = {d}");
     }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    client.send(&json!({"op": 1, "d": null})).await;
+    client.op(11).await;
+    assert_eq!(rules(&simulator).len(), 4, "it went back, and READY was long ago");
     client.send(&json!({"op": 1, "d": "soon"})).await;
     assert_eq!(client.close_code().await, 4001);
 }

@@ -266,6 +266,11 @@ async fn reactions_typing_bulk_delete_and_direct_channels() {
     assert_eq!(simulator.messages(channel(&simulator))[0]["reactions"][0]["me"], true);
     assert_eq!(call(&simulator, "DELETE", &format!("{reaction}/@me")).await.status, 204);
     client.dispatch("MESSAGE_REACTION_REMOVE").await;
+    for index in 0..=20 {
+        let emoji = format!("{base}/messages/{}/reactions/custom:{}/@me", posted.id, 100 + index);
+        let added = call(&simulator, "PUT", &emoji).await;
+        assert_eq!(added.status, if index < 20 { 204 } else { 400 });
+    }
     let unknown = format!("{base}/messages/{}/reactions/smile/@me", posted.id);
     assert_eq!(call(&simulator, "PUT", &unknown).await.json()["code"], 10_014);
     for (path, event) in [

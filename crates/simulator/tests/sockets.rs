@@ -190,3 +190,66 @@ async fn a_shutdown_closes_what_is_open_and_the_port() {
     connect(&server).await.hello().await;
     drop(server);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_threads_lose_nothing() {
+    const SHARDS: u32 = 32;
+    let options = Options { guilds: 64, max_concurrency: SHARDS, ..Options::default() };
+    let (simulator, server) = serve(options).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for shard in 0..SHARDS {
+        let (simulator, address) = (simulator.clone(), server.addr());
+        clients.spawn(async move {
+            let query = format!("{QUERY}&compress=zstd-stream");
+            let connect = async || {
+                let stream = TcpStream::connect(address).await.unwrap();
+                let mut client = Client::over(stream, &query).await.unwrap();
+                client.hello().await;
+                client
+            };
+            let mut client = connect().await;
+            client.identify(&simulator, [shard, SHARDS]).await;
+            let ready = client.dispatch("READY").await;
+            let session = ready["session_id"].as_str().unwrap().to_owned();
+            // Says that READY has been read.
+            client.beat().await;
+            let mut numbers: Vec<u64> = Vec::new();
+            loop {
+                match client.next().await {
+                    Arrived::Payload(payload) => {
+                        // The last event of all ends it, after those of this shard.
+                        if payload["t"] == "END" {
+                            return (shard, numbers);
+                        }
+                        let number = payload["d"]["nonce"].as_str();
+                        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+                    }
+                    Arrived::Gone(_) => {
+                        let seq = client.seq;
+                        client = connect().await;
+                        client.seq = seq;
+                        client.resume(&simulator, &session, seq.unwrap()).await;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+    }
+    simulator.wait_until(|seen| seen.counts.heartbeats == u64::from(SHARDS)).await;
+    for round in 0..20 {
+        simulator.happen(250);
+        if round % 5 == 0 {
+            assert_eq!(simulator.drop_sockets(Target::All, Cut::Reset), SHARDS as usize);
+            let resumed = u64::from(SHARDS) * (round / 5 + 1);
+            simulator.wait_until(|seen| seen.counts.resumed == resumed).await;
+        }
+    }
+    simulator.dispatch(Target::All, "END", serde_json::json!({}));
+    while let Some(client) = clients.join_next().await {
+        let (shard, numbers) = client.unwrap();
+        assert_eq!(numbers, simulator.look(|seen| seen.numbers_of_shard(shard)), "shard {shard}");
+        assert!(!numbers.is_empty());
+    }
+    assert!(simulator.violations().is_empty());
+    server.shutdown().await;
+}

@@ -77,6 +77,8 @@ async fn the_rate_can_change_and_stop() {
     let simulator = simulator(Options::default());
     let _client = Client::ready(&simulator, [0, 1]).await;
     tokio::spawn(simulator.traffic());
+    // A second one does not double it.
+    tokio::spawn(simulator.traffic());
     let count = |simulator: &Simulator| simulator.look(|seen| seen.counts.events);
     sleep(60 * SECOND).await;
     assert_eq!(count(&simulator), 0);

@@ -16,6 +16,7 @@
 //!
 //! A mistake is answered with 400 and `{"error": "…"}`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use hyper::{Method, Uri};
 use serde_json::{Map, Value, json};
 
 use super::script::{Script, parse_action};
+use crate::ledger::Seen;
 use crate::rest::Reply;
 use crate::state::{Shared, State};
 use crate::world::snowflake::Snowflake;
@@ -32,19 +34,6 @@ const MAX_LISTED: usize = 1_000;
 
 /// Longest time a request may wait.
 const MAX_WAIT: Duration = Duration::from_mins(10);
-
-/// Lists of the ledger that can be asked for.
-const LISTS: [&str; 9] = [
-    "connections",
-    "identifies",
-    "resumes",
-    "heartbeats",
-    "commands",
-    "rest",
-    "dispatches",
-    "violations",
-    "actions",
-];
 
 /// Answers a control request.
 pub(crate) async fn handle(shared: &Arc<Shared>, method: &Method, uri: &Uri, body: &[u8]) -> Reply {
@@ -97,38 +86,23 @@ impl Query<'_> {
 
 fn seen(shared: &Shared, query: &Query<'_>) -> Result<Value, String> {
     let limit = query.number("limit", usize::MAX)?;
-    let after_ms = query.number("after_ms", 0)? as f64;
+    let after = Duration::from_millis(query.number("after_ms", 0)? as u64);
     let only = query.get("only");
     let only: Vec<&str> = match &only {
         Some(only) => only.split(',').collect(),
-        None => LISTS.to_vec(),
+        None => Seen::LISTS.to_vec(),
     };
-    if let Some(unknown) = only.iter().find(|name| !LISTS.contains(name)) {
-        return Err(format!("`only` takes {}, not `{unknown}`", LISTS.join(", ")));
+    if let Some(unknown) = only.iter().find(|name| !Seen::LISTS.contains(name)) {
+        return Err(format!("`only` takes {}, not `{unknown}`", Seen::LISTS.join(", ")));
     }
-    let copy = shared.with(|state| state.seen.clone());
     let now_ms = shared.clock.now().as_secs_f64() * 1000.0;
-    let mut all = json!(copy);
-    let mut answer = json!({"now_ms": now_ms, "counts": all["counts"].take()});
-    for name in only {
-        let entries: Vec<Value> = match all[name].take() {
-            Value::Array(entries) => entries,
-            Value::Object(entries) => {
-                let mut entries: Vec<Value> = entries.into_iter().map(|(_, entry)| entry).collect();
-                entries.sort_by_key(|entry| entry["connection"].as_u64());
-                entries
-            }
-            _ => Vec::new(),
-        };
-        let late = |entry: &Value| {
-            let at = entry.get("at_ms").or_else(|| entry.get("opened_ms"));
-            at.and_then(Value::as_f64).is_none_or(|at| at >= after_ms)
-        };
-        let mut entries: Vec<Value> = entries.into_iter().filter(late).collect();
-        entries.drain(..entries.len().saturating_sub(limit));
-        answer[name] = Value::Array(entries);
-    }
-    Ok(answer)
+    Ok(shared.with(|state| {
+        let mut answer = json!({"now_ms": now_ms, "counts": state.seen.counts});
+        for name in only {
+            answer[name] = state.seen.list(name, after, limit);
+        }
+        answer
+    }))
 }
 
 fn messages(shared: &Shared, query: &Query<'_>) -> Result<Value, String> {
@@ -204,6 +178,11 @@ async fn wait(shared: &Shared, body: &[u8]) -> Reply {
 impl State {
     /// Time, options, sessions and connections.
     pub(crate) fn overview(&self) -> Value {
+        let mut guilds: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+        for (_, session) in self.gateway.sessions.iter() {
+            let total = session.total;
+            guilds.entry(total).or_insert_with(|| self.guild_counts(total));
+        }
         let sessions: Vec<Value> = self
             .gateway
             .sessions
@@ -214,7 +193,7 @@ impl State {
                     "intents": session.viewer.intents, "seq": session.log.last(),
                     "connection": session.connection, "presence": session.presence,
                     "detached_ms": session.detached.map(|at| at.as_secs_f64() * 1000.0),
-                    "guilds": self.guilds_of([session.shard, session.total]).len(),
+                    "guilds": guilds[&session.total].get(&session.shard).copied().unwrap_or(0),
                 })
             })
             .collect();
@@ -241,10 +220,17 @@ impl State {
                 "owner_id": self.world.owner_id(guild), "members": self.world.members_per_guild,
                 "text_channels": self.world.text_channels().map(id).collect::<Vec<_>>(),
                 "voice_channels": self.world.voice_channels().map(id).collect::<Vec<_>>(),
+                "channel_names": (0..self.world.channels_per_guild)
+                    .map(|index| (id(index).to_string(), self.channel_name(guild, index)))
+                    .collect::<Map<_, _>>(),
                 "down": self.live.down.contains(&guild),
             })
         };
         Value::Array(self.guilds().take(limit).map(guild).collect())
+    }
+
+    fn channel_name(&self, guild: u32, index: u16) -> Value {
+        json!(self.world.channel_in_guild(guild, index, &self.live.guild(guild)))["name"].take()
     }
 
     /// The newest messages of a channel, oldest first.

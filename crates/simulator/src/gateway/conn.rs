@@ -32,6 +32,8 @@ pub(crate) struct Link {
 /// Something to be written to a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Out {
+    /// HELLO.
+    Hello(String),
     /// A payload, to be encoded as the connection asked for.
     Payload(String),
     /// A dispatch of the session's log.
@@ -88,8 +90,10 @@ pub(crate) struct Conn {
     pub(crate) cursor: u64,
     /// Up to this number dispatches are a replay.
     pub(crate) replay_until: u64,
-    /// Whether READY or RESUMED has been handed to the socket.
-    pub(crate) ready: bool,
+    /// Whether HELLO has been handed to the socket.
+    pub(crate) greeted: bool,
+    /// When READY or RESUMED was handed to the socket.
+    pub(crate) ready: Option<Duration>,
     pub(crate) gate: Gate,
     /// Payloads outside the log.
     pub(crate) waiting: VecDeque<Out>,

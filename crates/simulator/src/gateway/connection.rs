@@ -244,7 +244,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         let mut bytes = Vec::new();
         for out in batch {
             match out {
-                Out::Payload(text) => self.payload(&text, None, &mut bytes)?,
+                Out::Hello(text) | Out::Payload(text) => self.payload(&text, None, &mut bytes)?,
                 Out::Dispatch(dispatch) => {
                     self.learn_payload_compression(&dispatch, opened);
                     let world = &self.shared.world;

@@ -204,7 +204,8 @@ impl State {
             session: None,
             cursor: 0,
             replay_until: 0,
-            ready: false,
+            greeted: false,
+            ready: None,
             gate: Gate::Open,
             waiting: VecDeque::new(),
             delayed: BTreeMap::new(),
@@ -232,8 +233,7 @@ impl State {
             && query.is_ok()
             && let Some(d) = hello
         {
-            conn.push(Out::Payload(control_text(10, &d)));
-            self.seen.update(id, |record| record.hello = Some(now));
+            conn.push(Out::Hello(control_text(10, &d)));
         }
         if matches!(stage, Some(Stage::BeforeHello | Stage::AfterHello)) {
             let how = conn.end.as_ref().map(|end| end.how.clone());

@@ -2,6 +2,7 @@
 //!
 //! <https://docs.discord.com/developers/events/gateway-events#identify>
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::ledger::{Outcome, Rule};
 use crate::options::Exhausted;
 use crate::state::State;
 use crate::world::guild::Viewer;
-use crate::world::snowflake::Snowflake;
+use crate::world::snowflake::{STRIDE, Snowflake};
 use crate::world::to_json;
 use crate::world::user::CurrentUser;
 
@@ -217,7 +218,20 @@ impl State {
 
     /// Numbers of the guilds on a shard.
     pub(crate) fn guilds_of(&self, [shard, total]: [u32; 2]) -> Vec<u32> {
+        if STRIDE.is_multiple_of(u64::from(total)) {
+            // World ids are made so that no id needs to be computed here.
+            return self.guilds().filter(|guild| guild % total == shard).collect();
+        }
         self.guilds().filter(|guild| self.world.guild_id(*guild).shard(total) == shard).collect()
+    }
+
+    /// How many guilds each shard of a total has.
+    pub(crate) fn guild_counts(&self, total: u32) -> BTreeMap<u32, u32> {
+        let mut counts = BTreeMap::new();
+        for guild in self.guilds() {
+            *counts.entry(self.world.guild_id(guild).shard(total)).or_default() += 1;
+        }
+        counts
     }
 
     fn start_session(&mut self, id: u64, request: &Request, sharded: bool) -> String {

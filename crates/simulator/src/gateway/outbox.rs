@@ -40,6 +40,10 @@ impl State {
         let Some(conn) = self.gateway.connections.get_mut(&id) else { return Turn::End };
         conn.release(now);
         let mut out: Vec<Out> = conn.waiting.drain(..).collect();
+        if !conn.greeted && out.iter().any(|out| matches!(out, Out::Hello(_))) {
+            conn.greeted = true;
+            self.seen.update(id, |record| record.hello = Some(now));
+        }
         if let Some(end) = out.iter().position(|out| matches!(out, Out::Close { .. } | Out::End(_)))
         {
             out.truncate(end + 1);
@@ -67,12 +71,12 @@ impl State {
                 conn.dispatched += 1;
                 match &*entry.t {
                     "READY" => {
-                        conn.ready = true;
+                        conn.ready = Some(now);
                         self.seen.counts.readies += 1;
                         self.seen.changed = true;
                     }
                     "RESUMED" => {
-                        conn.ready = true;
+                        conn.ready = Some(now);
                         self.seen.changed = true;
                     }
                     _ if entry.seq <= conn.replay_until => self.seen.counts.replayed += 1,

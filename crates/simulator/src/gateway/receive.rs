@@ -34,6 +34,9 @@ impl State {
 
     fn handle(&mut self, id: u64, message: &[u8]) -> Result<(), Close> {
         self.count_payload(id)?;
+        if self.gateway.connections.get(&id).is_some_and(|conn| !conn.greeted) {
+            self.violation(Some(id), Rule::BeforeHello, "a payload before HELLO was sent");
+        }
         if message.len() > MAX_PAYLOAD {
             let length = message.len();
             return Err(Close::TOO_LARGE.because(format!(
@@ -128,7 +131,7 @@ impl State {
         if self.gateway.sessions.get(key).is_none() {
             return Err(Close::NOT_AUTHENTICATED);
         }
-        if self.gateway.connections.get(&id).is_some_and(|conn| !conn.ready) {
+        if self.gateway.connections.get(&id).is_some_and(|conn| conn.ready.is_none()) {
             let detail = format!("op {op} before READY or RESUMED");
             self.violation(Some(id), Rule::CommandBeforeReady, detail);
         }

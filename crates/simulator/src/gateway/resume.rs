@@ -163,7 +163,7 @@ impl State {
             && let Some(conn) = self.gateway.connections.get_mut(&id)
             && let Some(key) = conn.session.take()
         {
-            conn.ready = false;
+            conn.ready = None;
             self.gateway.sessions.remove(key);
         }
     }

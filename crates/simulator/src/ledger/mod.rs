@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use record::{
     ActionRecord, By, Closed, CommandRecord, ConnectionRecord, DispatchRecord, Handshake,
@@ -148,6 +149,42 @@ impl Seen {
     ) {
         if let Some(record) = self.connections.get_mut(&connection) {
             change(record);
+        }
+    }
+
+    /// Names of the lists, as [`list`](Self::list) takes them.
+    pub(crate) const LISTS: [&'static str; 9] = [
+        "connections",
+        "identifies",
+        "resumes",
+        "heartbeats",
+        "commands",
+        "rest",
+        "dispatches",
+        "violations",
+        "actions",
+    ];
+
+    /// The newest `limit` entries of a list since `after`, as JSON.
+    pub(crate) fn list(&self, name: &str, after: Duration, limit: usize) -> Value {
+        macro_rules! newest {
+            ($entries:expr, $at:ident) => {{
+                let entries = $entries.filter(|entry| entry.$at >= after);
+                let entries: Vec<_> = entries.collect();
+                json!(entries[entries.len().saturating_sub(limit)..])
+            }};
+        }
+        match name {
+            "connections" => newest!(self.connections.values(), opened),
+            "identifies" => newest!(self.identifies.iter(), at),
+            "resumes" => newest!(self.resumes.iter(), at),
+            "heartbeats" => newest!(self.heartbeats.iter(), at),
+            "commands" => newest!(self.commands.iter(), at),
+            "rest" => newest!(self.rest.iter(), at),
+            "dispatches" => newest!(self.dispatches.iter(), at),
+            "violations" => newest!(self.violations.iter(), at),
+            "actions" => newest!(self.actions.iter(), at),
+            _ => Value::Null,
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Rule {
     UnknownOpcode,
     /// A payload whose `d` is not what its opcode needs.
     InvalidPayload,
+    /// A payload before the gateway has sent HELLO.
+    BeforeHello,
     /// A command before IDENTIFY or RESUME.
     NotAuthenticated,
     /// A command between IDENTIFY and READY, or during a replay.

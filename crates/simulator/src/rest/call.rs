@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::reply::ApiError;
 
-/// Longest text of a body that the ledger keeps.
+/// Largest body that the ledger keeps.
 const MAX_RECORDED: usize = 64 * 1024;
 
 /// A request, read and decoded.
@@ -17,6 +17,8 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) body: Body,
+    /// Size of the body.
+    pub(crate) bytes: usize,
     pub(crate) files: Vec<File>,
     /// Whether it carries the bot's token; `None` without any.
     pub(crate) authorization: Option<String>,
@@ -62,6 +64,7 @@ impl Call {
             headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let content_type: Option<String> = text(header::CONTENT_TYPE);
+        let length = bytes.len();
         let (body, files) = decode(content_type.as_deref(), bytes).await;
         let reason = text(header::HeaderName::from_static("x-audit-log-reason"));
         Self {
@@ -69,6 +72,7 @@ impl Call {
             path,
             query,
             body,
+            bytes: length,
             files,
             authorization: text(header::AUTHORIZATION),
             host: text(header::HOST),
@@ -111,7 +115,8 @@ impl Call {
     pub(crate) fn recorded_body(&self) -> Value {
         match &self.body {
             Body::Empty => Value::Null,
-            Body::Json(value) => value.clone(),
+            Body::Json(value) if self.bytes <= MAX_RECORDED => value.clone(),
+            Body::Json(_) => json!(format!("{} bytes", self.bytes)),
             Body::BadJson(text) | Body::BadType(text) => {
                 json!(text.chars().take(MAX_RECORDED).collect::<String>())
             }

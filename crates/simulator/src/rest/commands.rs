@@ -15,6 +15,9 @@ use crate::world::snowflake::Snowflake;
 /// Most commands of one scope: 100 slash commands and 15 of each context menu kind.
 const MAX_COMMANDS: usize = 130;
 
+/// Fields of a command that a bot cannot choose.
+const OURS: [&str; 4] = ["id", "application_id", "version", "guild_id"];
+
 /// Commands, global and of guilds.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
@@ -136,7 +139,7 @@ impl State {
             "description_localizations": null, "dm_permission": true, "contexts": null,
             "integration_types": [0], "nsfw": false, "options": [],
         });
-        for (name, value) in wanted {
+        for (name, value) in wanted.iter().filter(|(name, _)| !OURS.contains(&name.as_str())) {
             command[name] = value.clone();
         }
         if let Some(guild) = guild {

@@ -15,6 +15,9 @@ use crate::state::State;
 use crate::world::message::{Message, Place};
 use crate::world::snowflake::Snowflake;
 
+/// Most different emojis under a message.
+const MAX_REACTIONS: usize = 20;
+
 impl State {
     pub(super) fn channel_route(&mut self, route: &Route, call: &Call) -> Result {
         let (Route::Channel(channel)
@@ -73,6 +76,13 @@ impl State {
             }
             (Route::Reaction { message, emoji, user: None, .. }, "PUT") => {
                 let emoji = parse_emoji(emoji)?;
+                let found = self.messages.get(channel, *message);
+                let reactions = found.map(|found| found.reactions.as_slice()).unwrap_or_default();
+                let is_new = reactions.iter().all(|reaction| reaction.emoji != emoji);
+                if is_new && reactions.len() >= MAX_REACTIONS {
+                    let text = "Maximum number of reactions reached (20)";
+                    return Err(ApiError::new(400, 30_010, text));
+                }
                 self.add_reaction(channel, *message, self.world.bot, &emoji)
                     .ok_or_else(ApiError::unknown_message)?;
                 Ok(Reply::empty())

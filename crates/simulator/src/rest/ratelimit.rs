@@ -87,7 +87,7 @@ fn count(window: &mut Option<Window>, now: Duration, limit: Limit) -> Standing {
         window.used += 1;
     }
     let reset_after = window.ends.saturating_sub(now);
-    Standing { remaining: limit.requests - window.used, reset_after, exceeded }
+    Standing { remaining: limit.requests.saturating_sub(window.used), reset_after, exceeded }
 }
 
 impl Limits {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub const DISCORD_EPOCH_MS: u64 = 1_420_070_400_000;
 
 /// Milliseconds between two ids of the same world number; also the most numbers there can be.
-const STRIDE: u64 = 1024 * 9 * 5 * 7 * 11 * 13;
+pub(crate) const STRIDE: u64 = 1024 * 9 * 5 * 7 * 11 * 13;
 
 /// World ids are at least this old: the first multiple of `STRIDE` after July 2015.
 const FIRST_ROUND: u64 = 350;

@@ -1,0 +1,66 @@
+# Shardwright: what people run. `make` alone says what there is.
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PREFIX ?= /usr/local
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CAPI := $(abspath $(TARGET))/capi
+
+help: ## say what there is
+	@echo "Shardwright $(VERSION)"
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
+
+# -- for newcomers -------------------------------------------------------------
+
+demo: ## watch the C bot on four shards (with DISCORD_TOKEN set: on Discord itself)
+	@scripts/setup.sh demo
+	@echo "Building the library, the simulator and the C bot (the first time takes some minutes)"
+	@cargo build --release --workspace
+	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
+	@$(MAKE) --no-print-directory -C examples/c PREFIX=$(CAPI)
+ifdef DISCORD_TOKEN
+	examples/c/build/ping_bot
+else
+	@$(TARGET)/release/shardwright demo examples/c/build/ping_bot
+endif
+
+test: ## run every check there is, as CI does
+	@scripts/setup.sh test
+	@echo "== Format"
+	@cargo fmt --all --check
+	@echo "== Lints"
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@echo "== Tests: engine, simulator, program, C ABI"
+	@cargo test --workspace
+	@echo "== The C examples, and the demo"
+	@DISCORD_TOKEN= $(MAKE) --no-print-directory demo
+	@echo "== All tests passed"
+
+# -- for users -----------------------------------------------------------------
+
+install: ## install library, header and pkg-config file below PREFIX (/usr/local)
+	@cargo build --release --quiet --lib
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(TARGET)/release/libshardwright.so $(DESTDIR)$(PREFIX)/lib/libshardwright.so.$(VERSION)
+	ln -sf libshardwright.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libshardwright.so.0
+	ln -sf libshardwright.so.0 $(DESTDIR)$(PREFIX)/lib/libshardwright.so
+	install -m 644 $(TARGET)/release/libshardwright.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 include/shardwright.h $(DESTDIR)$(PREFIX)/include/
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' shardwright.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/shardwright.pc
+
+sim: ## run a simulated Discord to test a bot against
+	@cargo run --release --quiet --bin shardwright -- sim --guilds 20 --shards 4 --events-per-second 20
+
+# -- for contributors ----------------------------------------------------------
+
+header: ## write include/shardwright.h from src/ffi
+	@BLESS=1 cargo test --quiet --test abi the_header_is_fresh
+
+lint: ## format and lint
+	@cargo fmt --all
+	@cargo clippy --workspace --all-targets
+
+clean: ## remove what was built
+	@cargo clean
+	@$(MAKE) --no-print-directory -C examples/c clean
+
+.PHONY: help demo test install sim header lint clean

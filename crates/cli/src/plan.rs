@@ -1,0 +1,154 @@
+//! `shardwright plan`: what a start would be like.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use shardwright::transport::{Dialer, Tcp};
+use shardwright::{Config, GatewayInfo};
+
+/// Time between two identifies of one bucket, as the engine spaces them.
+const WINDOW_S: f64 = 5.25;
+
+/// Guilds that one shard may carry.
+const GUILDS_PER_SHARD: u32 = 2_500;
+
+/// Says what Discord recommends, how shards would be laid out, and how long the start takes.
+///
+/// Needs DISCORD_TOKEN in the environment; SHARDWRIGHT_API_URL points it at another server. It costs
+/// no session start.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Shards to plan for, instead of the recommended number
+    #[arg(long)]
+    shards: Option<u32>,
+    /// Processes to spread them over
+    #[arg(long, default_value_t = 1)]
+    processes: u32,
+}
+
+/// Asks Discord and prints the plan.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::from_json(r#"{"intents": 0}"#, |name| std::env::var(name).ok())?;
+    let dialer = Dialer::new(&config, Arc::new(Tcp))?;
+    let info = GatewayInfo::ask(&shardwright::rest::Rest::new(&config, dialer)).await?;
+    print!("{}", plan(&info, arguments.shards, arguments.processes)?);
+    Ok(())
+}
+
+/// The plan, for people.
+fn plan(info: &GatewayInfo, shards: Option<u32>, processes: u32) -> anyhow::Result<String> {
+    let limit = info.session_start_limit;
+    let shards = shards.unwrap_or(info.shards);
+    if shards == 0 || processes == 0 {
+        bail!("there is nothing to plan for 0 shards or 0 processes");
+    }
+    if processes > shards {
+        bail!("{processes} processes are more than {shards} shards; use fewer");
+    }
+    let concurrency = limit.max_concurrency.max(1);
+    let turns = shards.div_ceil(concurrency);
+    let start_s = f64::from(turns - 1) * WINDOW_S;
+    let mut text = format!(
+        "Discord says ({})\n\
+         \x20 recommended shards   {}\n\
+         \x20 session starts left  {} of {} today, all back in {}\n\
+         \x20 max_concurrency      {}\n\n\
+         The plan\n\
+         \x20 shards               {shards}, for up to {} guilds\n\
+         \x20 start                {turns} {} of up to {concurrency} identifies: {} to the last one\n\
+         \x20 session starts       {shards}, which leaves {}\n",
+        info.url,
+        info.shards,
+        limit.remaining,
+        limit.total,
+        duration(limit.reset_after as f64 / 1_000.0),
+        limit.max_concurrency,
+        u64::from(shards) * u64::from(GUILDS_PER_SHARD),
+        if turns == 1 { "turn" } else { "turns" },
+        duration(start_s),
+        limit.remaining.saturating_sub(shards),
+    );
+    if shards > limit.remaining {
+        text += "  ! more than are left today: the rest would wait for the reset\n";
+    }
+    if shards < info.shards {
+        text += "  ! fewer than recommended: Discord may refuse them (4011, 4010)\n";
+    }
+    if processes > 1 {
+        text += "\nEach process gets its range in SHARDWRIGHT_SHARDS\n";
+        for (process, (from, to)) in ranges(shards, processes).enumerate() {
+            text += &format!("  process {process:<4} {from}-{to}/{shards}\n");
+        }
+    }
+    Ok(text)
+}
+
+/// Shards `0..shards` in so many even parts, first and last of each.
+fn ranges(shards: u32, processes: u32) -> impl Iterator<Item = (u32, u32)> {
+    let bound = move |process: u32| {
+        u32::try_from(u64::from(shards) * u64::from(process) / u64::from(processes))
+            .unwrap_or(shards)
+    };
+    (0..processes).map(move |process| (bound(process), bound(process + 1) - 1))
+}
+
+/// A duration, for people.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3_600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardwright::StartLimit;
+
+    use super::*;
+
+    fn info(shards: u32, remaining: u32, max_concurrency: u32) -> GatewayInfo {
+        GatewayInfo {
+            url: "wss://gateway.discord.gg".to_owned(),
+            shards,
+            session_start_limit: StartLimit {
+                total: 1_000,
+                remaining,
+                reset_after: 14_400_000,
+                max_concurrency,
+            },
+        }
+    }
+
+    #[test]
+    fn a_plan_says_how_long_it_takes() {
+        let text = plan(&info(64, 999, 16), None, 4).expect("a plan");
+        for line in [
+            "  recommended shards   64\n",
+            "  session starts left  999 of 1000 today, all back in 4.0 h\n",
+            "  start                4 turns of up to 16 identifies: 16 s to the last one\n",
+            "  session starts       64, which leaves 935\n",
+            "  process 3    48-63/64\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains('!'), "{text}");
+    }
+
+    #[test]
+    fn a_plan_warns() {
+        let text = plan(&info(8, 3, 1), Some(4), 1).expect("a plan");
+        assert!(text.contains("! more than are left") && text.contains("! fewer than"), "{text}");
+        assert!(plan(&info(8, 3, 1), Some(0), 1).is_err());
+        assert!(plan(&info(8, 3, 1), Some(2), 3).is_err());
+    }
+
+    #[test]
+    fn ranges_cover_every_shard_once() {
+        for (shards, processes) in [(1, 1), (7, 3), (16, 4), (1_000, 7)] {
+            let all: Vec<u32> = ranges(shards, processes).flat_map(|(from, to)| from..=to).collect();
+            assert_eq!(all, (0..shards).collect::<Vec<_>>());
+        }
+    }
+}

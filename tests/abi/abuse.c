@@ -1,0 +1,368 @@
+/* What a host can do wrong, from C: each case ends with exit code 0 when the library answered with the
+ * right status. tests/abi/hosts.rs runs them, plain, under ASan and UBSan, and under valgrind.
+ * The environment points at a simulator (SHARDWRIGHT_API_URL, DISCORD_TOKEN). */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shardwright.h"
+
+#define CHECK(condition) check((condition), #condition, __LINE__)
+#define THREADS 8
+
+static const char CONFIG[] = "{\"intents\": [\"GUILDS\", \"GUILD_MESSAGES\"], \"log\": {\"to\": \"none\"}}";
+
+static void check(int holds, const char *condition, int line) {
+    char why[512];
+    if (holds)
+        return;
+    shard_last_error(why, sizeof why);
+    fprintf(stderr, "line %d: %s does not hold; last error: %s\n", line, condition, why);
+    exit(1);
+}
+
+static shard_client *new_client(void) {
+    shard_client *client = shard_client_new(CONFIG, strlen(CONFIG));
+    CHECK(client != NULL);
+    return client;
+}
+
+static shard_client *ready_client(void) {
+    shard_client *client = new_client();
+    CHECK(shard_client_start(client) == SHARD_OK);
+    CHECK(shard_client_wait_ready(client, 60000) == SHARD_OK);
+    return client;
+}
+
+static int has_error(const char *part) {
+    char why[512];
+    shard_last_error(why, sizeof why);
+    return strstr(why, part) != NULL;
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Wrong arguments everywhere are statuses with a text. */
+static void arguments(void) {
+    shard_client *client = new_client();
+    shard_event event = {0};
+    const char *text;
+    size_t len;
+    char buf[8];
+    uint64_t id;
+
+    CHECK(shard_abi_version() == SHARD_ABI_VERSION);
+    CHECK(strncmp(shard_version(), "shardwright/", 12) == 0);
+    CHECK(strcmp(shard_status_name(SHARD_E_FORKED), "SHARD_E_FORKED") == 0);
+    CHECK(strcmp(shard_status_name(12345), "unknown status") == 0);
+    CHECK(shard_for_guild(UINT64_MAX, 16) == 15 && shard_for_guild(1, 0) == SHARD_NONE);
+
+    CHECK(shard_client_new(NULL, 7) == NULL && shard_last_status() == SHARD_E_INVALID_ARG);
+    CHECK(shard_client_new(NULL, 0) == NULL && shard_last_status() == SHARD_E_INVALID_CONFIG);
+    CHECK(shard_client_new("\xff", 1) == NULL && has_error("UTF-8"));
+    CHECK(shard_client_new("{}", 2) == NULL && has_error("`intents`"));
+    CHECK(shard_client_new(CONFIG, SIZE_MAX) == NULL && shard_last_status() == SHARD_E_INVALID_ARG);
+
+    CHECK(poll_event(client, NULL, 0) == SHARD_E_INVALID_ARG);
+    CHECK(shard_client_poll_events(client, &event, 0, 0) == SHARD_E_INVALID_ARG);
+    CHECK(poll_event(client, &event, 0) == 0);
+    CHECK(send_command(client, "{}", 2, &id) == SHARD_E_INVALID_ARG && has_error("`type`"));
+    CHECK(send_command(client, NULL, 9, NULL) == SHARD_E_INVALID_ARG);
+    CHECK(send_command(client, "{\"type\":\"gateway_info\"}", 23, NULL) == SHARD_E_STATE);
+    CHECK(shard_client_wait_ready(client, 0) == SHARD_E_STATE);
+    CHECK(shard_client_stop(client, 99, 0) == SHARD_E_INVALID_ARG);
+    CHECK(shard_client_cancel(client, 1) == SHARD_E_NOT_FOUND);
+    CHECK(shard_set_log_callback(NULL, NULL, 6) == SHARD_E_INVALID_ARG);
+    CHECK(shard_client_status_json(client, buf, sizeof buf, NULL) == SHARD_E_INVALID_ARG);
+    CHECK(shard_client_status_json(client, buf, sizeof buf, &len) == SHARD_E_BUFFER_TOO_SMALL);
+    CHECK(len > sizeof buf);
+    char *status = malloc(len + 1);
+    CHECK(shard_client_status_json(client, status, len + 1, &len) == SHARD_OK);
+    CHECK(strlen(status) == len && status[0] == '{');
+    free(status);
+    CHECK(shard_client_metrics_text(client, NULL, 0, &len) == SHARD_E_BUFFER_TOO_SMALL && len > 0);
+    CHECK(shard_client_healthy(client) == SHARD_E_STATE);
+    CHECK(shard_event_get(NULL, "", 0, &text, &len) == SHARD_E_INVALID_ARG);
+    CHECK(shard_event_get(&event, "", 0, &text, &len) == SHARD_E_INVALID_ARG);
+    shard_event_release(NULL);
+    shard_events_release(NULL, 3);
+    shard_event_release(&event);
+
+    size_t full = shard_last_error(NULL, 0);
+    CHECK(full > sizeof buf && shard_last_error(buf, sizeof buf) == full);
+    CHECK(strlen(buf) == sizeof buf - 1);
+    shard_client_free(client);
+}
+
+/* Handles that were freed, never were, or are NULL are statuses. */
+static void handles(void) {
+    shard_event event;
+    shard_client *stale[4];
+    shard_client *never[] = {NULL, (shard_client *)&event, (shard_client *)(uintptr_t)0x5b,
+                             (shard_client *)(uintptr_t)0xffffffffffffff5bu};
+    stale[0] = ready_client();
+    shard_client_free(stale[0]);
+    shard_client_free(stale[0]);
+    for (int i = 1; i < 4; i++) {
+        stale[i] = new_client();
+        shard_client_free(stale[i]);
+    }
+    for (int i = 0; i < 8; i++) {
+        shard_client *client = i < 4 ? stale[i] : never[i - 4];
+        shard_client_free(client);
+        CHECK(poll_event(client, &event, -1) == SHARD_E_INVALID_HANDLE || shard_last_status() == SHARD_E_FORKED);
+        CHECK(shard_client_start(client) < 0 && shard_client_stop(client, 0, -1) < 0);
+        CHECK(shard_client_wake(client) < 0 && shard_client_event_fd(client) < 0);
+        CHECK(shard_client_healthy(client) < 0 && shard_client_wait_ready(client, -1) < 0);
+    }
+    shard_client *fresh = new_client();
+    CHECK(poll_event(stale[3], &event, 0) == SHARD_E_INVALID_HANDLE);
+    CHECK(poll_event(fresh, &event, 0) == 0);
+    shard_client_free(fresh);
+}
+
+/* Started twice, stopped twice, used after the stop. */
+static void order(void) {
+    shard_event event;
+    shard_client *client = ready_client();
+    CHECK(shard_client_start(client) == SHARD_E_STATE);
+    CHECK(shard_client_wait_ready(client, 0) == SHARD_OK && shard_client_healthy(client) == SHARD_OK);
+    CHECK(shard_client_stop(client, SHARD_STOP_CLOSE, -1) == SHARD_OK);
+    CHECK(shard_client_stop(client, SHARD_STOP_ABORT, -1) == SHARD_OK);
+    CHECK(shard_client_start(client) == SHARD_E_STATE);
+    CHECK(send_command(client, "{\"type\":\"gateway_info\"}", 23, NULL) == SHARD_E_CLOSED);
+    CHECK(shard_client_healthy(client) == SHARD_E_CLOSED);
+    int polled;
+    while ((polled = poll_event(client, &event, -1)) == 1)
+        shard_event_release(&event);
+    CHECK(polled == SHARD_E_CLOSED);
+    CHECK(poll_event(client, &event, -1) == SHARD_E_CLOSED);
+    shard_client_free(client);
+}
+
+/* Events outlive their client, are released once, and give up their fields decoded. */
+static void events(void) {
+    enum { MANY = 64 };
+    shard_event all[MANY], ready = {0};
+    const char *text;
+    size_t len;
+    shard_client *client = ready_client();
+    int count = shard_client_poll_events(client, all, MANY, 1000);
+    CHECK(count > 0);
+    for (int i = 0; i < count; i++)
+        if (all[i].kind == SHARD_EVENT_DISPATCH && all[i].name_len == 5 && !memcmp(all[i].name, "READY", 5))
+            ready = all[i];
+    CHECK(ready.owner != NULL && ready.seq == 1 && ready.command_id == 0 && ready.status == 0);
+    CHECK(ready.reserved[0] == 0 && ready.reserved[1] == 0 && ready.received_ns > 0);
+    shard_client_free(client);
+
+    CHECK(ready.data[0] == '{' && ready.data[ready.data_len - 1] == '}');
+    CHECK(shard_event_get(&ready, "/v", 2, &text, &len) == SHARD_OK && len == 2 && !memcmp(text, "10", 2));
+    CHECK(shard_event_get(&ready, "/session_id", 11, &text, &len) == SHARD_OK && text[0] != '"');
+    CHECK(shard_event_get(&ready, "/shard/0", 8, &text, &len) == SHARD_OK && len == 1);
+    CHECK(shard_event_get(&ready, "/nothing", 8, &text, &len) == SHARD_E_NOT_FOUND);
+    CHECK(shard_event_get(&ready, "v", 1, &text, &len) == SHARD_E_NOT_FOUND);
+    shard_events_release(all, (size_t)count);
+    shard_events_release(all, (size_t)count);
+    CHECK(all[0].owner == NULL && all[0].data == NULL && all[0].data_len == 0);
+    CHECK(shard_event_get(&all[0], "", 0, &text, &len) == SHARD_E_INVALID_ARG);
+}
+
+static void *poll_for_ever(void *argument) {
+    shard_event event;
+    int polled;
+    while ((polled = poll_event(argument, &event, -1)) >= 0)
+        shard_event_release(&event);
+    return (void *)(intptr_t)polled;
+}
+
+/* Eight threads sit in a poll while the client is stopped, or freed right away. */
+static void threads(void) {
+    for (int how = 0; how < 4; how++) {
+        pthread_t pollers[THREADS];
+        shard_client *client = how == 3 ? new_client() : ready_client();
+        for (int i = 0; i < THREADS; i++)
+            CHECK(pthread_create(&pollers[i], NULL, poll_for_ever, client) == 0);
+        if (how < 2)
+            CHECK(shard_client_stop(client, how == 0 ? SHARD_STOP_CLOSE : SHARD_STOP_ABORT, -1) == SHARD_OK);
+        if (how >= 2)
+            shard_client_free(client);
+        for (int i = 0; i < THREADS; i++) {
+            void *result;
+            CHECK(pthread_join(pollers[i], &result) == 0);
+            CHECK((intptr_t)result == SHARD_E_CLOSED || (intptr_t)result == SHARD_E_INVALID_HANDLE);
+        }
+        if (how < 2)
+            shard_client_free(client);
+    }
+}
+
+static void *wake_later(void *client) {
+    struct timespec pause = {0, 50000000};
+    nanosleep(&pause, NULL);
+    CHECK(shard_client_wake(client) == SHARD_OK);
+    return NULL;
+}
+
+/* A wake ends one poll, the one that waits or the next. */
+static void wake(void) {
+    shard_event event;
+    pthread_t waker;
+    shard_client *client = new_client();
+    CHECK(shard_client_wake(client) == SHARD_OK);
+    CHECK(poll_event(client, &event, -1) == 0);
+    CHECK(pthread_create(&waker, NULL, wake_later, client) == 0);
+    CHECK(poll_event(client, &event, -1) == 0);
+    pthread_join(waker, NULL);
+    CHECK(poll_event(client, &event, 1) == 0);
+    shard_client_free(client);
+}
+
+static void on_alarm(int number) {
+    (void)number;
+}
+
+static void interrupt_soon(void) {
+    struct sigaction action = {.sa_handler = on_alarm};
+    sigaction(SIGALRM, &action, NULL);
+    timer_t timer;
+    struct sigevent by_signal = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+    struct itimerspec soon = {.it_value = {0, 100000000}};
+    CHECK(timer_create(CLOCK_MONOTONIC, &by_signal, &timer) == 0);
+    CHECK(timer_settime(timer, 0, &soon, NULL) == 0);
+}
+
+/* A signal handler ends every wait, so that Ctrl-C works in the host. */
+static void signals(void) {
+    shard_event event;
+    shard_client *client = new_client();
+    double before = seconds();
+    interrupt_soon();
+    CHECK(poll_event(client, &event, 60000) == SHARD_E_INTERRUPTED);
+    CHECK(shard_client_start(client) == SHARD_OK);
+    CHECK(shard_client_wait_ready(client, 60000) == SHARD_OK);
+    while (poll_event(client, &event, 500) == 1)
+        shard_event_release(&event);
+    interrupt_soon();
+    CHECK(poll_event(client, &event, 60000) == SHARD_E_INTERRUPTED);
+    CHECK(seconds() - before < 50);
+    shard_client_free(client);
+}
+
+/* A forked child cannot use what it inherited, can make its own, and leaves the parent's alone. */
+static void forked(void) {
+    shard_event event, held;
+    shard_client *client = ready_client();
+    CHECK(poll_event(client, &held, 1000) == 1);
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(poll_event(client, &event, 0) == SHARD_E_FORKED);
+        CHECK(shard_client_stop(client, SHARD_STOP_CLOSE, -1) == SHARD_E_FORKED);
+        shard_client_free(client);
+        shard_event_release(&held);
+        CHECK(held.owner == NULL);
+        shard_client *own = ready_client();
+        CHECK(poll_event(own, &event, 1000) == 1);
+        shard_event_release(&event);
+        shard_client_free(own);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(shard_client_healthy(client) == SHARD_OK);
+    shard_event_release(&held);
+    shard_client_free(client);
+}
+
+struct log {
+    shard_client *client;
+    int lines;
+    int refused;
+};
+
+static void on_log(void *userdata, int32_t level, const char *target, size_t target_len,
+                   const char *text, size_t text_len) {
+    struct log *log = userdata;
+    shard_event event;
+    CHECK(level >= SHARD_LOG_ERROR && level <= SHARD_LOG_DEBUG);
+    CHECK(target_len >= 11 && memcmp(target, "shardwright", 11) == 0);
+    CHECK(text_len > 0 && memchr(text, '\0', text_len) == NULL);
+    __atomic_add_fetch(&log->lines, 1, __ATOMIC_SEQ_CST);
+    if (poll_event(log->client, &event, -1) == SHARD_E_STATE)
+        __atomic_add_fetch(&log->refused, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The log callback gets lines on the engine's threads, may not call back, and is silent once removed. */
+static void logs(void) {
+    const char config[] = "{\"intents\": 1, \"log\": {\"to\": \"callback\", \"level\": \"debug\"}}";
+    struct log log = {NULL, 0, 0};
+    CHECK(shard_set_log_callback(on_log, &log, SHARD_LOG_DEBUG) == SHARD_OK);
+    log.client = shard_client_new(config, strlen(config));
+    CHECK(log.client != NULL && shard_client_start(log.client) == SHARD_OK);
+    CHECK(shard_client_wait_ready(log.client, 60000) == SHARD_OK);
+    CHECK(shard_set_log_callback(NULL, NULL, SHARD_LOG_OFF) == SHARD_OK);
+    int lines = log.lines;
+    CHECK(lines > 4 && log.refused == lines);
+    CHECK(shard_client_stop(log.client, SHARD_STOP_CLOSE, -1) == SHARD_OK);
+    CHECK(log.lines == lines);
+    shard_client_free(log.client);
+
+    const char events[] = "{\"intents\": 1, \"log\": {\"to\": \"events\", \"level\": \"trace\"}}";
+    shard_client *client = shard_client_new(events, strlen(events));
+    CHECK(client != NULL && shard_client_start(client) == SHARD_OK);
+    CHECK(shard_client_wait_ready(client, 60000) == SHARD_OK);
+    const char *token = getenv("DISCORD_TOKEN");
+    shard_event event;
+    int logged = 0;
+    while (poll_event(client, &event, 100) == 1) {
+        if (event.kind == SHARD_EVENT_LOG) {
+            char line[4096];
+            snprintf(line, sizeof line, "%.*s", (int)event.data_len, (const char *)event.data);
+            CHECK(strstr(line, token) == NULL);
+            logged++;
+        }
+        shard_event_release(&event);
+    }
+    CHECK(logged > 10);
+    shard_client_free(client);
+}
+
+/* Clients that come and go leave nothing behind; valgrind and the sanitizers look. */
+static void churn(void) {
+    for (int i = 0; i < 20; i++) {
+        shard_client *client = new_client();
+        if (i % 2 == 0)
+            CHECK(shard_client_start(client) == SHARD_OK);
+        if (i % 4 == 0)
+            CHECK(shard_client_stop(client, SHARD_STOP_ABORT, 0) <= 0);
+        shard_client_free(client);
+    }
+}
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } CASES[] = {
+        {"arguments", arguments}, {"handles", handles}, {"order", order}, {"events", events},
+        {"threads", threads}, {"wake", wake}, {"signals", signals}, {"forked", forked},
+        {"logs", logs}, {"churn", churn},
+    };
+    for (size_t i = 0; argc == 2 && i < sizeof CASES / sizeof *CASES; i++)
+        if (strcmp(argv[1], CASES[i].name) == 0) {
+            CASES[i].run();
+            return 0;
+        }
+    fprintf(stderr, "usage: abuse CASE\n");
+    return 2;
+}

@@ -1,0 +1,74 @@
+//! The library and C programs, built as a user builds them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A place for what the tests build.
+fn scratch() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("abi");
+    std::fs::create_dir_all(&path).expect("the target directory is writable");
+    path
+}
+
+/// The shared library as cargo builds it, in the directory where `cargo build` leaves it.
+pub(crate) fn library_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        // The tests of a package do not build its cdylib, and what lies around may be old.
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--lib", "--manifest-path"]).arg(root().join("Cargo.toml"));
+        build.env("CARGO_TARGET_DIR", target_dir());
+        run(&mut build);
+        target_dir().join("debug")
+    })
+}
+
+/// Where this very test was built.
+fn target_dir() -> PathBuf {
+    // …/target/tmp, whatever the target directory is called.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a parent").to_owned()
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+/// Compiles a C file of this directory, or of `examples/c`, against the header and the library.
+pub(crate) fn compile(compiler: &str, source: &str, name: &str, flags: &[&str]) -> PathBuf {
+    let program = scratch().join(name);
+    let library = library_dir();
+    let mut command = Command::new(compiler);
+    command.args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-g"]).args(flags);
+    command.arg("-I").arg(root().join("include"));
+    command.arg(root().join(source)).arg("-o").arg(&program);
+    command.arg("-L").arg(library).arg("-lshardwright").arg("-lpthread");
+    command.arg(format!("-Wl,-rpath,{}", library.display()));
+    run(&mut command);
+    program
+}
+
+/// Checks that a compiler takes a file, without linking.
+pub(crate) fn compiles(compiler: &str, flags: &[&str], text: &str, name: &str) {
+    let source = scratch().join(name);
+    std::fs::write(&source, text).expect("writable");
+    let mut command = Command::new(compiler);
+    command.args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]).args(flags);
+    run(command.arg("-I").arg(root().join("include")).arg(&source));
+}

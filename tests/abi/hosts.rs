@@ -1,0 +1,273 @@
+//! Real C programs against the simulator: plain, under ASan and UBSan, and under valgrind.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use shardwright_sim::{Cut, Options, Server, Simulator, Target};
+
+use crate::build::{compile, run};
+
+/// How a C program is run.
+#[derive(Debug, Clone, Copy)]
+enum Watch {
+    Plain,
+    Sanitizers,
+    Valgrind,
+}
+
+impl Watch {
+    /// Builds a program for this way to run.
+    fn build(self, source: &str, name: &str) -> PathBuf {
+        let flags: &[&str] = match self {
+            Self::Plain | Self::Valgrind => &["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1"],
+            Self::Sanitizers => &[
+                "-std=c11",
+                "-D_POSIX_C_SOURCE=200809L",
+                "-O1",
+                "-fsanitize=address,undefined",
+                "-fno-sanitize-recover=all",
+            ],
+        };
+        compile("gcc", source, &format!("{name}-{self:?}"), flags)
+    }
+
+    /// The command that runs it.
+    fn command(self, program: &Path) -> Command {
+        if !matches!(self, Self::Valgrind) {
+            let mut command = Command::new(program);
+            command.env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0");
+            return command;
+        }
+        let mut command = Command::new("valgrind");
+        command.args([
+            "--quiet",
+            "--error-exitcode=99",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+            "--show-leak-kinds=definite",
+            "--child-silent-after-fork=yes",
+        ]);
+        command.arg(program);
+        command
+    }
+}
+
+/// A simulated Discord with four shards that start together, and the runtime it lives in.
+struct World {
+    runtime: tokio::runtime::Runtime,
+    simulator: Simulator,
+    server: Server,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let simulator = Simulator::new(Options {
+            guilds: 8,
+            members_per_guild: 10,
+            recommended_shards: 4,
+            max_concurrency: 4,
+            identify_window_ms: 0,
+            session_starts: shardwright_sim::SessionStarts { total: 100_000, ..Default::default() },
+            heartbeat_interval_ms: 5_000,
+            ..Options::default()
+        })
+        .expect("sensible options");
+        let server = runtime.block_on(simulator.bind()).expect("a free port");
+        Self { runtime, simulator, server }
+    }
+
+    /// Points a host at it.
+    fn host(&self, command: &mut Command) {
+        command.env("DISCORD_TOKEN", self.simulator.options().token);
+        command.env("SHARDWRIGHT_API_URL", self.server.api_url());
+        command.env_remove("SHARDWRIGHT_SHARDS");
+    }
+}
+
+/// Whether this is a program of this directory that is built once for all its cases.
+fn abuse(watch: Watch) -> &'static Path {
+    static PROGRAMS: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+    PROGRAMS[watch as usize].get_or_init(|| watch.build("tests/abi/abuse.c", "abuse"))
+}
+
+/// Runs one case of `abuse.c`.
+fn run_case(case: &str, watch: Watch) {
+    let world = World::new();
+    let mut command = watch.command(abuse(watch));
+    world.host(command.arg(case));
+    run(&mut command);
+}
+
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        $(mod $case {
+            use super::{Watch, run_case};
+
+            #[test]
+            fn plain() {
+                run_case(stringify!($case), Watch::Plain);
+            }
+
+            #[test]
+            fn sanitizers() {
+                run_case(stringify!($case), Watch::Sanitizers);
+            }
+
+            #[test]
+            fn valgrind() {
+                run_case(stringify!($case), Watch::Valgrind);
+            }
+        })*
+    };
+}
+
+cases!(arguments, handles, order, events, threads, wake, signals, forked, logs, churn);
+
+/// A bot in a process of its own, and its lines.
+struct Bot {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Bot {
+    fn start(world: &World, mut command: Command) -> Self {
+        world.host(&mut command);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for a line with all of these in it.
+    fn wait_for(&self, parts: &[&str]) -> String {
+        let mut seen = Vec::new();
+        let patience = std::time::Duration::from_secs(120);
+        while let Ok(line) = self.lines.recv_timeout(patience) {
+            if parts.iter().all(|part| line.contains(part)) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no line with {parts:?} among {seen:#?}");
+    }
+
+    /// Sends a signal, and expects the bot to end well.
+    fn end(mut self, signal: &str) {
+        run(Command::new("kill").arg(signal).arg(self.child.id().to_string()));
+        let status = self.child.wait().expect("it was started");
+        assert!(status.success(), "the bot ended with {status}");
+    }
+}
+
+/// The example of the README answers, while its sockets are dropped, closed and corrupted.
+fn ping_bot_survives(watch: Watch) {
+    let world = World::new();
+    let World { runtime, simulator, .. } = &world;
+    let program = watch.build("examples/c/ping_bot.c", "ping_bot");
+    let bot = Bot::start(&world, watch.command(&program));
+    runtime.block_on(simulator.wait_until(|seen| seen.counts.readies == 4));
+    let troubles: [fn(&Simulator); 6] = [
+        |_| {},
+        |simulator| drop(simulator.drop_sockets(Target::All, Cut::Reset)),
+        |simulator| drop(simulator.close(Target::All, Some(4000), "Unknown error.")),
+        |simulator| drop(simulator.corrupt_next(Target::All, 1)),
+        |simulator| drop(simulator.drop_sockets(Target::All, Cut::Fin)),
+        |simulator| drop(simulator.close(Target::All, Some(4009), "Session timed out.")),
+    ];
+    for (round, trouble) in troubles.iter().enumerate() {
+        trouble(simulator);
+        for shard in 0..4 {
+            let guild = simulator.guilds_of_shard(shard, 4)[0];
+            let channel = simulator.text_channels(guild)[round];
+            simulator.post_message(channel, None, "!ping").expect("a channel");
+            bot.wait_for(&[&format!("channel {}", channel.0)]);
+            bot.wait_for(&["answered with status 200"]);
+            let answers = simulator.messages(channel);
+            let pongs = answers.iter().filter(|message| message["content"] == "Pong!").count();
+            assert_eq!(pongs, 1, "round {round}, shard {shard}");
+        }
+    }
+    bot.end("-INT");
+    runtime.block_on(simulator.wait_until(|seen| seen.open_connections().count() == 0));
+    assert!(simulator.violations().is_empty(), "{:?}", simulator.violations());
+}
+
+#[test]
+fn ping_bot_survives_plain() {
+    ping_bot_survives(Watch::Plain);
+}
+
+#[test]
+fn ping_bot_survives_under_sanitizers() {
+    ping_bot_survives(Watch::Sanitizers);
+}
+
+#[test]
+fn ping_bot_survives_under_valgrind() {
+    ping_bot_survives(Watch::Valgrind);
+}
+
+/// The event-loop example: what is typed becomes the presence, and the end of input ends it.
+fn event_loop_runs(watch: Watch) {
+    use std::io::Write;
+
+    let world = World::new();
+    let World { runtime, simulator, .. } = &world;
+    let program = watch.build("examples/c/event_loop.c", "event_loop");
+    let mut bot = Bot::start(&world, watch.command(&program));
+    runtime.block_on(simulator.wait_until(|seen| seen.counts.readies == 4));
+    bot.wait_for(&["GUILD_CREATE"]);
+    let mut stdin = bot.child.stdin.take().expect("piped");
+    stdin.write_all(b"minding the shop\n").expect("the bot reads");
+    runtime.block_on(simulator.wait_until(|seen| {
+        let told = seen.commands.iter().filter(|command| command.op == 3);
+        told.filter(|c| c.d["activities"][0]["state"] == "minding the shop").count() == 4
+    }));
+    drop(stdin);
+    let status = bot.child.wait().expect("it was started");
+    assert!(status.success(), "the bot ended with {status}");
+    assert!(simulator.violations().is_empty(), "{:?}", simulator.violations());
+}
+
+#[test]
+fn event_loop_runs_plain() {
+    event_loop_runs(Watch::Plain);
+}
+
+#[test]
+fn event_loop_runs_under_sanitizers() {
+    event_loop_runs(Watch::Sanitizers);
+}
+
+#[test]
+fn event_loop_runs_under_valgrind() {
+    event_loop_runs(Watch::Valgrind);
+}
+
+/// A wrong token ends the bot with a message that says what to do.
+#[test]
+fn a_wrong_token_is_explained() {
+    let world = World::new();
+    let program = Watch::Plain.build("examples/c/ping_bot.c", "ping_bot");
+    let mut command = Command::new(program);
+    world.host(&mut command);
+    let output = command.env("DISCORD_TOKEN", "wrong").output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("refused: Discord refused the bot token"), "{text}");
+}

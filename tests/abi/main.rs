@@ -1,0 +1,6 @@
+//! The C ABI as C sees it: the header is fresh, the symbols are the contract's, the layouts agree.
+
+mod build;
+mod header;
+mod layout;
+mod symbols;

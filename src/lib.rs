@@ -6,6 +6,8 @@
 //! Arrows point down only: `ffi → client → shard → protocol`. `protocol` and [`shard::Machine`] know
 //! no IO, no clock and no randomness of their own.
 
+#![cfg_attr(test, allow(clippy::unchecked_time_subtraction, reason = "a test may panic"))]
+
 mod client;
 pub mod config;
 mod error;

@@ -25,7 +25,10 @@ fn the_readme_lists_every_config_key() {
     assert!(keys.len() >= 18 && keys.contains(&"ca_file"), "{error}");
     let readme = file("README.md");
     for key in keys.into_iter().filter(|key| *key != "no_such_key") {
-        let has_row = |line: &str| line.starts_with("| ") && line.split(" | ").next().is_some_and(|cell| cell.contains(&format!("`{key}`")));
+        let has_row = |line: &str| {
+            line.starts_with("| ")
+                && line.split(" | ").next().is_some_and(|cell| cell.contains(&format!("`{key}`")))
+        };
         assert!(readme.lines().any(has_row), "the README has no row for `{key}`");
     }
 }

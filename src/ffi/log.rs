@@ -62,7 +62,7 @@ static CALLBACK: RwLock<Option<Callback>> = RwLock::new(None);
 /// SHARD_E_INVALID_ARG for an unknown level; SHARD_E_STATE from inside a log callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn shard_set_log_callback(
-    fn_: shard_log_fn,
+    callback: shard_log_fn,
     userdata: *mut c_void,
     level: i32,
 ) -> shard_status {
@@ -71,7 +71,7 @@ pub extern "C" fn shard_set_log_callback(
             let text = format!("there is no log level {level}; levels go from 0 to 5");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        let callback = fn_.map(|call| Callback { call, userdata, level });
+        let callback = callback.map(|call| Callback { call, userdata, level });
         *CALLBACK.write().unwrap_or_else(PoisonError::into_inner) = callback;
         Ok(SHARD_OK)
     })
@@ -104,7 +104,7 @@ fn call(level: i32, target: &str, text: &str) {
                 target_len,
                 text.as_ptr().cast(),
                 text_len,
-            )
+            );
         };
     });
 }

@@ -387,7 +387,7 @@ mod tests {
         assert!(!queue.push(&mut batch), "polled but not released");
         let early = tokio::time::timeout(Duration::ZERO, queue.wait_for_room()).await;
         assert!(early.is_err(), "there is no room yet");
-        let (_, ()) = tokio::join!(async { drop(taken) }, queue.wait_for_room());
+        let ((), ()) = tokio::join!(async { drop(taken) }, queue.wait_for_room());
         assert!(queue.push(&mut batch));
     }
 

@@ -5,8 +5,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderValue, Uri};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Method, Uri};
 use http_body_util::Full;
 use zeroize::Zeroizing;
 
@@ -57,12 +57,16 @@ impl Api {
 
         let mut outgoing = Outgoing::new(Full::new(body));
         *outgoing.uri_mut() = self.url(&request)?;
+        let may_have_body = matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
         *outgoing.method_mut() = request.method;
         let headers = outgoing.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(OWN_NAME));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(content_type) = content_type {
             headers.insert(CONTENT_TYPE, content_type);
+        } else if may_have_body {
+            // hyper leaves it out; RFC 9110 section 8.6 wants it, and some servers answer 411.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         if let Some(reason) = request.reason {
             headers.insert("x-audit-log-reason", reason);

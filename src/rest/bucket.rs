@@ -197,11 +197,12 @@ impl Bucket {
             // another process with the same token.
             quota.available = quota.available.min(remaining);
             quota.reset = Some(match quota.reset.take() {
-                Some(reset) if news.earliest <= reset.latest => Reset {
-                    earliest: reset.earliest.min(news.earliest),
-                    latest: reset.latest.max(news.latest),
-                    late: reset.late.max(news.late),
-                },
+                // Perhaps the same window, perhaps two. When the later one ends is between these.
+                Some(reset) if news.earliest <= reset.latest => {
+                    let earliest = reset.earliest.max(news.earliest);
+                    let late = if earliest <= now { reset.late } else { 0 };
+                    Reset { earliest, latest: reset.latest.max(news.latest), late }
+                }
                 _ => news,
             });
         }
@@ -209,12 +210,10 @@ impl Bucket {
     }
 
     /// Learns that a request may have been counted, from there being no answer that says so.
-    pub(super) fn learn_nothing(&mut self, mark: Mark, now: Instant) {
-        let since = self.finished_since(mark);
+    pub(super) fn learn_nothing(&mut self, now: Instant) {
         let Some(quota) = self.quota.as_mut().filter(|quota| quota.reset.is_none()) else { return };
         let window = quota.window.min(MAX_BLIND_WAIT);
-        quota.reset =
-            Some(Reset { earliest: mark.sent_at, latest: now + window + MARGIN, late: since });
+        quota.reset = Some(Reset { earliest: now, latest: now + window + MARGIN, late: 0 });
     }
 
     /// Learns that the route has no limit that Discord tells of.
@@ -301,10 +300,10 @@ mod tests {
             self.bucket.learn(mark, true, &limits, now);
         }
 
-        fn no_answer(&mut self, mark: Mark, ms: u64) {
+        fn no_answer(&mut self, ms: u64) {
             let now = self.at(ms);
             self.bucket.finish(now);
-            self.bucket.learn_nothing(mark, now);
+            self.bucket.learn_nothing(now);
         }
 
         /// How many more may be sent.
@@ -347,12 +346,12 @@ mod tests {
     #[test]
     fn so_may_those_whose_answer_was_no_help() {
         let mut bench = Bench::new(5);
-        let straggler = bench.send(990);
-        bench.no_answer(straggler, 1_020);
+        bench.send(990);
+        bench.no_answer(1_020);
         assert_eq!(bench.room(1_050), 4);
         let mut bench = Bench::new(5);
-        let early = bench.send(900);
-        bench.no_answer(early, 999);
+        bench.send(900);
+        bench.no_answer(999);
         assert_eq!(bench.room(1_050), 5, "this one was over before the window was");
     }
 
@@ -421,10 +420,24 @@ mod tests {
     #[test]
     fn an_unknown_window_is_waited_for() {
         let mut bench = Bench::new(1);
-        let mark = bench.send(1_050);
+        bench.send(1_050);
         assert_eq!(bench.bucket.permit(bench.at(1_060)), Permit::AfterAnswer);
-        bench.no_answer(mark, 1_100);
+        bench.no_answer(1_100);
         assert_eq!((bench.room(2_149), bench.room(2_150)), (0, 1));
+    }
+
+    /// An answer can be overtaken by whole windows. What it says about the end of its own says nothing
+    /// about those that were counted later.
+    #[test]
+    fn windows_can_be_shorter_than_the_way() {
+        let mut bench = Bench::new(5);
+        let slow = bench.send(2_000);
+        let fast = bench.send(2_350);
+        bench.answer(fast, 2_395, 5, 4, 250);
+        bench.send(2_500);
+        bench.no_answer(2_610);
+        bench.answer(slow, 2_700, 5, 3, 10);
+        assert!(bench.room(2_760) <= 4, "one was counted at 2,600 and may stay so until 2,850");
     }
 
     #[test]

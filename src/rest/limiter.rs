@@ -288,7 +288,7 @@ impl Limiter {
     /// Tells the bucket of a request that no answer speaks of it.
     fn learn_nothing(&mut self, flight: &Flight, now: Instant) {
         if let Some(bucket) = self.buckets.get_mut(&flight.bucket) {
-            bucket.learn_nothing(flight.mark, now);
+            bucket.learn_nothing(now);
         }
         self.place(flight.bucket, now);
     }

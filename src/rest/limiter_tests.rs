@@ -339,6 +339,35 @@ fn who_leaves_is_not_waited_for() {
     assert_eq!((bench.limiter.waiting(), bench.limiter.flying()), (0, 1));
 }
 
+#[test]
+fn what_never_left_is_not_counted() {
+    let mut bench = Bench::new();
+    let get = route("GET", "/channels/1");
+    bench.learn(&get, &ok("a", 2, 1, 9_000));
+    for _ in 0..2 * MAX_PER_SECOND {
+        let ticket = bench.enter(&get);
+        assert_eq!(bench.granted(), [ticket]);
+        bench.limiter.unsent(ticket, bench.now);
+    }
+    let tickets = bench.enter_all(&get, 2);
+    assert_eq!(bench.granted(), tickets[..1]);
+}
+
+/// What other resources teach about a route is heeded by those who were in line before.
+#[test]
+fn a_name_is_learned_while_waiting() {
+    let mut bench = Bench::new();
+    let (get, patch) = (route("GET", "/channels/2"), route("PATCH", "/channels/2"));
+    bench.learn(&get, &ok("a", 5, 0, 9_000));
+    let tickets = bench.enter_all(&patch, 2);
+    assert_eq!(bench.granted(), tickets[..1]);
+    bench.learn(&route("PATCH", "/channels/1"), &ok("a", 5, 4, 9_000));
+    bench.limiter.unsent(tickets[0], bench.now);
+    assert_eq!(bench.granted(), [], "it would be refused");
+    bench.sleep_ms(9_050);
+    assert_eq!(bench.granted(), tickets[1..]);
+}
+
 /// Who comes back is ahead of those that came later.
 #[test]
 fn a_second_attempt_keeps_its_place() {

@@ -207,7 +207,7 @@ impl Simulation {
                     self.plan(self.now + patience, Happening::GiveUp(ticket));
                 }
             }
-            Happening::Arrive(arrival) => self.serve(arrival),
+            Happening::Arrive(arrival) => self.serve(&arrival),
             Happening::Answer(ticket, answer) => {
                 if self.flights.get(&ticket).is_none_or(|flight| flight.in_line) {
                     return; // Given up meanwhile.
@@ -321,12 +321,12 @@ impl Simulation {
     }
 
     /// What Discord does with a request.
-    fn serve(&mut self, request: Arrival) {
+    fn serve(&mut self, request: &Arrival) {
         let (ticket, is_lost) = (request.ticket, request.is_lost);
         let back = self.latency();
         let answer = match self.count_globally(&request.route) {
             Some(refusal) => refusal,
-            None => self.count(&request),
+            None => self.count(request),
         };
         if !is_lost {
             self.plan(self.now + back, Happening::Answer(ticket, answer));

@@ -206,17 +206,14 @@ mod tests {
             .iter()
             .map(|payload| {
                 let mut out = Vec::with_capacity(payload.len() + 1_024);
-                match compression {
-                    Compression::Zlib => {
-                        zlib.compress_vec(payload, &mut out, FlushCompress::Sync).expect("room");
-                    }
-                    _ => {
-                        let mut input = InBuffer::around(payload);
-                        let mut output = OutBuffer::around(&mut out);
-                        let flush = zstd_safe::zstd_sys::ZSTD_EndDirective::ZSTD_e_flush;
-                        let left = zstd.compress_stream2(&mut output, &mut input, flush);
-                        assert_eq!(left, Ok(0), "all flushed");
-                    }
+                if compression == Compression::Zlib {
+                    zlib.compress_vec(payload, &mut out, FlushCompress::Sync).expect("room");
+                } else {
+                    let mut input = InBuffer::around(payload);
+                    let mut output = OutBuffer::around(&mut out);
+                    let flush = zstd_safe::zstd_sys::ZSTD_EndDirective::ZSTD_e_flush;
+                    let left = zstd.compress_stream2(&mut output, &mut input, flush);
+                    assert_eq!(left, Ok(0), "all flushed");
                 }
                 out
             })

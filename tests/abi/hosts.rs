@@ -183,11 +183,21 @@ fn ping_bot_survives(watch: Watch) {
     runtime.block_on(simulator.wait_until(|seen| seen.counts.readies == 4));
     let troubles: [fn(&Simulator); 6] = [
         |_| {},
-        |simulator| drop(simulator.drop_sockets(Target::All, Cut::Reset)),
-        |simulator| drop(simulator.close(Target::All, Some(4000), "Unknown error.")),
-        |simulator| drop(simulator.corrupt_next(Target::All, 1)),
-        |simulator| drop(simulator.drop_sockets(Target::All, Cut::Fin)),
-        |simulator| drop(simulator.close(Target::All, Some(4009), "Session timed out.")),
+        |simulator| {
+            simulator.drop_sockets(Target::All, Cut::Reset);
+        },
+        |simulator| {
+            simulator.close(Target::All, Some(4000), "Unknown error.");
+        },
+        |simulator| {
+            simulator.corrupt_next(Target::All, 1);
+        },
+        |simulator| {
+            simulator.drop_sockets(Target::All, Cut::Fin);
+        },
+        |simulator| {
+            simulator.close(Target::All, Some(4009), "Session timed out.");
+        },
     ];
     for (round, trouble) in troubles.iter().enumerate() {
         trouble(simulator);

@@ -19,8 +19,20 @@ fn c_and_rust_agree() {
         };
     }
     fields!(
-        kind, shard_id, seq, guild_id, command_id, received_ns, name, name_len, data, data_len,
-        status, flags, owner, reserved
+        kind,
+        shard_id,
+        seq,
+        guild_id,
+        command_id,
+        received_ns,
+        name,
+        name_len,
+        data,
+        data_len,
+        status,
+        flags,
+        owner,
+        reserved
     );
     expected += &format!("shard_event {}\n", size_of::<shard_event>());
     expected += &format!("shard_status {}\n", size_of::<shard_status>());
@@ -30,15 +42,45 @@ fn c_and_rust_agree() {
         };
     }
     constants!(
-        SHARD_ABI_VERSION, SHARD_NONE, SHARD_OK, SHARD_E_INVALID_ARG, SHARD_E_INVALID_HANDLE,
-        SHARD_E_INVALID_CONFIG, SHARD_E_STATE, SHARD_E_CLOSED, SHARD_E_INTERRUPTED,
-        SHARD_E_UNKNOWN_SHARD, SHARD_E_QUEUE_FULL, SHARD_E_TOO_LARGE, SHARD_E_BUFFER_TOO_SMALL,
-        SHARD_E_TIMEOUT, SHARD_E_FATAL, SHARD_E_FORKED, SHARD_E_UNSUPPORTED, SHARD_E_IO,
-        SHARD_E_NOT_FOUND, SHARD_E_CANCELLED, SHARD_E_PANIC, SHARD_EVENT_DISPATCH,
-        SHARD_EVENT_SHARD_STATE, SHARD_EVENT_REPLY, SHARD_EVENT_MESSAGE, SHARD_EVENT_CALL,
-        SHARD_EVENT_JOB, SHARD_EVENT_OVERFLOW, SHARD_EVENT_LOG, SHARD_EVENT_FATAL,
-        SHARD_EVENT_FLAG_REPLAYED, SHARD_STOP_RESUMABLE, SHARD_STOP_CLOSE, SHARD_STOP_ABORT,
-        SHARD_LOG_OFF, SHARD_LOG_ERROR, SHARD_LOG_WARN, SHARD_LOG_INFO, SHARD_LOG_DEBUG,
+        SHARD_ABI_VERSION,
+        SHARD_NONE,
+        SHARD_OK,
+        SHARD_E_INVALID_ARG,
+        SHARD_E_INVALID_HANDLE,
+        SHARD_E_INVALID_CONFIG,
+        SHARD_E_STATE,
+        SHARD_E_CLOSED,
+        SHARD_E_INTERRUPTED,
+        SHARD_E_UNKNOWN_SHARD,
+        SHARD_E_QUEUE_FULL,
+        SHARD_E_TOO_LARGE,
+        SHARD_E_BUFFER_TOO_SMALL,
+        SHARD_E_TIMEOUT,
+        SHARD_E_FATAL,
+        SHARD_E_FORKED,
+        SHARD_E_UNSUPPORTED,
+        SHARD_E_IO,
+        SHARD_E_NOT_FOUND,
+        SHARD_E_CANCELLED,
+        SHARD_E_PANIC,
+        SHARD_EVENT_DISPATCH,
+        SHARD_EVENT_SHARD_STATE,
+        SHARD_EVENT_REPLY,
+        SHARD_EVENT_MESSAGE,
+        SHARD_EVENT_CALL,
+        SHARD_EVENT_JOB,
+        SHARD_EVENT_OVERFLOW,
+        SHARD_EVENT_LOG,
+        SHARD_EVENT_FATAL,
+        SHARD_EVENT_FLAG_REPLAYED,
+        SHARD_STOP_RESUMABLE,
+        SHARD_STOP_CLOSE,
+        SHARD_STOP_ABORT,
+        SHARD_LOG_OFF,
+        SHARD_LOG_ERROR,
+        SHARD_LOG_WARN,
+        SHARD_LOG_INFO,
+        SHARD_LOG_DEBUG,
         SHARD_LOG_TRACE
     );
     assert_eq!(printed, expected);

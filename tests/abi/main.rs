@@ -2,5 +2,6 @@
 
 mod build;
 mod header;
+mod hosts;
 mod layout;
 mod symbols;

@@ -34,7 +34,8 @@ fn the_header_declares_every_symbol() {
     let text = format!("#include \"shardwright.h\"\n{}", uses.collect::<String>());
     let twice = "#include \"shardwright.h\"\n#include \"shardwright.h\"\n";
     for (compiler, standard) in [("gcc", "-std=c99"), ("gcc", "-std=c11"), ("g++", "-std=c++17")] {
-        let name = format!("symbols_{}.{}", &standard[5..], if compiler == "gcc" { "c" } else { "cpp" });
+        let name =
+            format!("symbols_{}.{}", &standard[5..], if compiler == "gcc" { "c" } else { "cpp" });
         // ISO C has no conversion from function to object pointer; it is only to see the name.
         compiles(compiler, &[standard, "-Wno-pedantic"], &text, &name);
         compiles(compiler, &[standard], twice, &format!("twice_{name}"));

@@ -159,9 +159,8 @@ impl Host {
                 sleep(STEP).await;
             }
         };
-        if timeout(PATIENCE, wait).await.is_err() {
-            panic!("{what} did not happen; {}", self.client.status_json());
-        }
+        let happened = timeout(PATIENCE, wait).await.is_ok();
+        assert!(happened, "{what} did not happen; {}", self.client.status_json());
     }
 
     /// Polls for so long.

@@ -1,6 +1,8 @@
 //! The whole client against the simulator: in virtual time over pipes in memory where time matters,
 //! over real sockets where sockets do. One file per promise.
 
+#![allow(clippy::unchecked_time_subtraction, reason = "a test may panic")]
+
 mod backpressure;
 mod commands;
 mod events;

@@ -13,33 +13,31 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::time::sleep;
 
 /// The bot's token in these tests.
-pub const TOKEN: &str = "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs";
+pub(crate) const TOKEN: &str = "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs";
 
 /// A request as it came over the wire.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    /// Which connection it came on, from 0.
-    pub connection: usize,
+pub(crate) struct Seen {
     /// The method.
-    pub method: String,
+    pub(crate) method: String,
     /// Path and query.
-    pub target: String,
+    pub(crate) target: String,
     /// Headers by their name in lower case.
-    pub headers: BTreeMap<String, String>,
+    pub(crate) headers: BTreeMap<String, String>,
     /// The body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Seen {
     /// A header, or nothing.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 }
 
 /// What a server does with a request.
 #[derive(Debug, Clone, Default)]
-pub struct Reply {
+pub(crate) struct Reply {
     delay: Duration,
     bytes: Vec<u8>,
     ending: Ending,
@@ -61,7 +59,7 @@ enum Ending {
 
 impl Reply {
     /// An answer with a body.
-    pub fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+    pub(crate) fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let mut head = format!("HTTP/1.1 {status} Whatever\r\n");
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
@@ -71,12 +69,12 @@ impl Reply {
     }
 
     /// An empty answer.
-    pub fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self::new(status, &[], "")
     }
 
     /// An answer with the headers of a limit.
-    pub fn limited(bucket: &str, limit: u32, remaining: u32, reset_after: f64) -> Self {
+    pub(crate) fn limited(bucket: &str, limit: u32, remaining: u32, reset_after: f64) -> Self {
         let headers = [
             ("X-RateLimit-Bucket", bucket),
             ("X-RateLimit-Limit", &limit.to_string()),
@@ -88,41 +86,41 @@ impl Reply {
     }
 
     /// A 429 as Discord writes it.
-    pub fn refused(retry_after: f64) -> Self {
+    pub(crate) fn refused(retry_after: f64) -> Self {
         let body = format!(r#"{{"message":"no","retry_after":{retry_after},"global":false}}"#);
         Self::new(429, &[("X-RateLimit-Scope", "user")], &body)
     }
 
     /// These bytes.
-    pub fn raw(bytes: &[u8]) -> Self {
+    pub(crate) fn raw(bytes: &[u8]) -> Self {
         Self { bytes: bytes.to_vec(), ..Self::default() }
     }
 
     /// No answer, ever.
-    pub fn hang() -> Self {
+    pub(crate) fn hang() -> Self {
         Self::raw(b"").then_hang()
     }
 
     /// Later.
-    pub fn after_ms(mut self, ms: u64) -> Self {
+    pub(crate) fn after_ms(mut self, ms: u64) -> Self {
         self.delay = Duration::from_millis(ms);
         self
     }
 
     /// The connection is closed afterwards.
-    pub fn then_close(mut self) -> Self {
+    pub(crate) fn then_close(mut self) -> Self {
         self.ending = Ending::Close;
         self
     }
 
     /// Nothing more comes on this connection.
-    pub fn then_hang(mut self) -> Self {
+    pub(crate) fn then_hang(mut self) -> Self {
         self.ending = Ending::Hang;
         self
     }
 
     /// After that these bytes come for ever.
-    pub fn then_flood(mut self) -> Self {
+    pub(crate) fn then_flood(mut self) -> Self {
         self.ending = Ending::Flood;
         self
     }
@@ -132,7 +130,7 @@ impl Reply {
 type Script = dyn Fn(&Seen, usize) -> Reply + Send + Sync;
 
 /// A server, and the network that leads to it.
-pub struct Server {
+pub(crate) struct Server {
     script: Box<Script>,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
@@ -144,14 +142,14 @@ pub struct Server {
 
 impl Server {
     /// A server that does this, and a client of it.
-    pub fn start(
+    pub(crate) fn start(
         script: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
     ) -> (Rest, Arc<Self>) {
         Self::start_with(0, false, script)
     }
 
     /// The same, but so many connection attempts fail first.
-    pub fn start_unreachable(
+    pub(crate) fn start_unreachable(
         attempts: usize,
         script: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static,
     ) -> (Rest, Arc<Self>) {
@@ -159,7 +157,7 @@ impl Server {
     }
 
     /// A server that nobody reaches, and which does not say so.
-    pub fn start_silent() -> (Rest, Arc<Self>) {
+    pub(crate) fn start_silent() -> (Rest, Arc<Self>) {
         Self::start_with(0, true, |_, _| Reply::hang())
     }
 
@@ -180,19 +178,19 @@ impl Server {
     }
 
     /// What came so far.
-    pub fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
         self.seen.lock().expect("no test panicked here")
     }
 
     /// Connections that were opened.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// Serves one connection to its end.
-    pub async fn serve(self: Arc<Self>, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let connection = self.connections.fetch_add(1, Ordering::SeqCst);
-        while let Ok(seen) = read_request(&mut stream, connection).await {
+    pub(crate) async fn serve(self: Arc<Self>, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        while let Ok(seen) = read_request(&mut stream).await {
             let number = {
                 let mut all = self.seen();
                 all.push(seen.clone());
@@ -214,7 +212,7 @@ impl Server {
 }
 
 /// A client of the API at this URL.
-pub fn client(api_url: &str, network: Arc<dyn Network>) -> Rest {
+pub(crate) fn client(api_url: &str, network: Arc<dyn Network>) -> Rest {
     let json = format!(r#"{{"token":"{TOKEN}","intents":0,"api_url":"{api_url}"}}"#);
     let config = Config::from_json(&json, |_| None).expect("a good config");
     let dialer = Dialer::new(&config, network).expect("no files needed");
@@ -222,12 +220,12 @@ pub fn client(api_url: &str, network: Arc<dyn Network>) -> Rest {
 }
 
 /// Makes a request from a command.
-pub async fn command(rest: &Rest, json: &str) -> Result<Response, Error> {
+pub(crate) async fn command(rest: &Rest, json: &str) -> Result<Response, Error> {
     rest.request(Request::from_json(json).expect(json)).await
 }
 
 /// A POST without body.
-pub async fn post(rest: &Rest, path: &str) -> Result<Response, Error> {
+pub(crate) async fn post(rest: &Rest, path: &str) -> Result<Response, Error> {
     command(rest, &format!(r#"{{"method":"POST","path":"{path}"}}"#)).await
 }
 
@@ -260,10 +258,7 @@ impl std::fmt::Debug for Pipes {
 }
 
 /// Reads one request.
-async fn read_request(
-    stream: &mut (impl AsyncRead + Unpin),
-    connection: usize,
-) -> io::Result<Seen> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
@@ -281,5 +276,5 @@ async fn read_request(
         headers.get("content-length").map_or(0, |length| length.parse().expect("a number"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok(Seen { connection, method: method.into(), target: target.into(), headers, body })
+    Ok(Seen { method: method.into(), target: target.into(), headers, body })
 }

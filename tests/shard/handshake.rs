@@ -259,15 +259,15 @@ fn a_stop_ends_every_phase() {
             assert_eq!(entered, left + identified, "{name}: it still stands in line");
         }
     }
+}
 
-    fn open_gate(bench: &mut Bench) {
-        bench.handle(Input::GateNear { ticket: 1 });
-    }
+fn open_gate(bench: &mut Bench) {
+    bench.handle(Input::GateNear { ticket: 1 });
+}
 
-    fn identify(bench: &mut Bench) {
-        open_gate(bench);
-        bench.connected();
-        bench.hello();
-        bench.handle(Input::GateGranted { ticket: 1 });
-    }
+fn identify(bench: &mut Bench) {
+    open_gate(bench);
+    bench.connected();
+    bench.hello();
+    bench.handle(Input::GateGranted { ticket: 1 });
 }

@@ -2,6 +2,8 @@
 //!
 //! No socket, no sleep. Each test says which of the numbered scenarios it shows.
 
+#![allow(clippy::unchecked_time_subtraction, reason = "a test may panic")]
+
 mod bench;
 mod close_codes;
 mod commands;

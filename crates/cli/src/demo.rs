@@ -75,12 +75,24 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(status.success(), "the bot ended with {status}");
     server.shutdown().await;
 
-    let counts = simulator.look(|seen| seen.counts.clone());
+    let counts = simulator.look(|seen| seen.counts);
     heading("What the simulated Discord saw");
-    println!("  identifies      {} (the rule: {} per 5 s)", counts.identified, arguments.max_concurrency);
-    println!("  resumes         {}, {} ms after the drop, {} events replayed", counts.resumed, resume.as_millis(), counts.replayed);
+    println!(
+        "  identifies      {} (the rule: {} per 5 s)",
+        counts.identified, arguments.max_concurrency
+    );
+    println!(
+        "  resumes         {}, {} ms after the drop, {} events replayed",
+        counts.resumed,
+        resume.as_millis(),
+        counts.replayed
+    );
     println!("  heartbeats      {}, of which {} answered", counts.heartbeats, counts.acks);
-    println!("  events sent     {} in {:.1} MB on the wire", counts.dispatches, counts.bytes_out as f64 / 1e6);
+    println!(
+        "  events sent     {} in {:.1} MB on the wire",
+        counts.dispatches,
+        counts.bytes_out as f64 / 1e6
+    );
     println!("  !ping to Pong!  {} ms", ping.as_millis());
     println!("  broken rules    {}", counts.violations);
     for violation in simulator.violations() {
@@ -136,7 +148,8 @@ async fn shards_come_up(simulator: &Simulator, shards: u32) -> anyhow::Result<()
     let bar = ProgressBar::new(u64::from(shards));
     bar.set_style(ProgressStyle::with_template("  {bar:30} {pos}/{len} shards ready, {elapsed}")?);
     for ready in 1..=u64::from(shards) {
-        step("a shard to become ready", simulator.wait_until(|s| s.counts.readies >= ready)).await?;
+        step("a shard to become ready", simulator.wait_until(|s| s.counts.readies >= ready))
+            .await?;
         bar.set_position(ready);
     }
     bar.finish();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use shardwright::transport::{Dialer, Tcp};
 use shardwright::{Config, GatewayInfo};
@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn ranges_cover_every_shard_once() {
         for (shards, processes) in [(1, 1), (7, 3), (16, 4), (1_000, 7)] {
-            let all: Vec<u32> = ranges(shards, processes).flat_map(|(from, to)| from..=to).collect();
+            let all: Vec<u32> =
+                ranges(shards, processes).flat_map(|(from, to)| from..=to).collect();
             assert_eq!(all, (0..shards).collect::<Vec<_>>());
         }
     }

@@ -63,10 +63,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ..defaults
     })?;
     let script = arguments.script.map(Script::load).transpose()?;
-    let server = simulator
-        .bind()
-        .await
-        .with_context(|| format!("cannot listen on {}; --listen takes another", arguments.listen))?;
+    let server = simulator.bind().await.with_context(|| {
+        format!("cannot listen on {}; --listen takes another", arguments.listen)
+    })?;
 
     println!("A simulated Discord is up; Ctrl-C ends it.");
     println!("  REST     {}", server.api_url());
@@ -84,7 +83,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     server.shutdown().await;
-    let counts = simulator.look(|seen| seen.counts.clone());
+    let counts = simulator.look(|seen| seen.counts);
     println!(
         "\n{} connections, {} identifies, {} resumes, {} events, {} REST calls, {} broken rules",
         counts.connections,

@@ -101,6 +101,18 @@ async fn a_reset_is_a_reset_and_a_fin_is_none() {
 }
 
 #[tokio::test]
+async fn a_close_frame_arrives_although_the_client_sent_too_much() {
+    let (_simulator, server) = serve(Options::default()).await;
+    for _ in 0..20 {
+        let mut client = connect(&server).await;
+        client.hello().await;
+        client.send_text(&"x".repeat(1_000_000)).await;
+        assert_eq!(client.close_code().await, 4002);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn silence_leaves_the_socket_open() {
     let (simulator, server) = serve(Options::default()).await;
     let mut client = ready(&simulator, &server).await;

@@ -281,7 +281,7 @@ pub enum Action {
     /// what comes after, those that make the world do not. Give only what changes.
     /// `{"do":"configure","options":{"max_concurrency":16}}`
     Configure {
-        /// Fields of [`Options`] with their new values.
+        /// Fields of [`Options`](crate::Options) with their new values.
         options: serde_json::Map<String, Value>,
     },
     /// The session start limit is set. `{"do":"session_starts","remaining":3}`

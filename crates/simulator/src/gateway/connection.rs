@@ -145,22 +145,16 @@ async fn read_loop<R: AsyncRead + Unpin>(
                 shared.with(|state| state.connection_closed(id, By::Client, None, reason));
                 return ReadEnd::Gone;
             }
-            Err(FrameError::TooLarge) => {
+            Err(error) => {
+                let (rule, code) = match error {
+                    FrameError::TooLarge => (Rule::PayloadTooLarge, 4002),
+                    _ => (Rule::BadFrame, 1002),
+                };
                 shared.with(|state| {
-                    state.violation(
-                        Some(id),
-                        Rule::PayloadTooLarge,
-                        FrameError::TooLarge.to_string(),
-                    );
-                    state.begin_close(id, Some(4002), "Error while decoding payload: too large.");
+                    state.violation(Some(id), rule, error.to_string());
+                    state.begin_close(id, Some(code), &error.to_string());
                 });
-                return ReadEnd::Closing;
-            }
-            Err(error @ FrameError::Protocol(_)) => {
-                shared.with(|state| {
-                    state.violation(Some(id), Rule::BadFrame, error.to_string());
-                    state.begin_close(id, Some(1002), &error.to_string());
-                });
+                reader.drain().await;
                 return ReadEnd::Closing;
             }
         }

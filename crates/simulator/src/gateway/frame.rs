@@ -88,6 +88,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// Reads and forgets to the end of the stream. A socket that is closed with bytes left unread
+    /// sends a reset, which may overtake the close frame.
+    pub(crate) async fn drain(&mut self) {
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(READ_STEP);
+            if !matches!(self.io.read_buf(&mut self.buffer).await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
     fn take(&mut self, frame: Frame) -> Result<Option<Incoming>, FrameError> {
         let Frame { fin, code, payload } = frame;
         if code >= opcode::CLOSE {

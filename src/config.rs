@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -439,12 +440,17 @@ fn check_proxy(url: &str) -> Result<ProxyUrl, Error> {
     if host.is_empty() {
         return Err(wrong());
     }
-    Ok(ProxyUrl {
-        tls,
-        host,
-        port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-        credentials: authority.as_str().rsplit_once('@').map(|(user, _)| user.to_owned().into()),
-    })
+    let credentials = match authority.as_str().rsplit_once('@') {
+        None => None,
+        Some((typed, _)) => {
+            // Decoded after the split: a `:` or `@` of the password itself is typed as %3A or %40.
+            let (user, password) = typed.split_once(':').unwrap_or((typed, ""));
+            let decode = |text| percent_decode_str(text).decode_utf8().map_err(|_| wrong());
+            Some(Zeroizing::new(format!("{}:{}", decode(user)?, decode(password)?)))
+        }
+    };
+    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    Ok(ProxyUrl { tls, host, port, credentials })
 }
 
 /// All forms of `shards` in JSON.
@@ -696,5 +702,19 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
         let config = read(&with(r#""proxy":"http://me:hunter2@x:1""#)).expect("complete");
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_proxy_s_password_is_decoded() {
+        for (url, credentials) in [
+            ("http://host:3128", None),
+            ("http://me@host:3128", Some("me:")),
+            ("http://me:a%3Ab%40c@host", Some("me:a:b@c")),
+        ] {
+            let config = read(&with(&format!(r#""proxy":"{url}""#))).expect("complete");
+            let proxy = config.proxy.expect("it is set");
+            assert_eq!(proxy.credentials.as_ref().map(|text| text.as_str()), credentials);
+        }
+        assert!(error(&with(r#""proxy":"http://me:%ff@host""#)).contains("`proxy`"));
     }
 }

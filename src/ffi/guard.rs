@@ -86,9 +86,9 @@ pub(super) fn is_in_callback() -> bool {
     IN_CALLBACK.get()
 }
 
-/// Sends panics inside the library to its log, not to standard error. A shared library has its own
-/// copy of std, so a host in Rust keeps its hook; where the copy is shared, panics outside go on to
-/// the hook that was there.
+/// Sends panics inside the library to its log, and to standard error only from a debug build. A
+/// shared library has its own copy of std, so a host in Rust keeps its hook; where the copy is shared,
+/// panics outside go on to the hook that was there.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -97,9 +97,11 @@ fn quiet_panics() {
             if INSIDE.try_with(Cell::get).unwrap_or(false) {
                 let place = info.location().map(ToString::to_string).unwrap_or_default();
                 tracing::error!("panic at {place}: {}", text_of(info.payload()));
-            } else {
-                before(info);
+                if cfg!(not(debug_assertions)) {
+                    return;
+                }
             }
+            before(info);
         }));
     });
 }

@@ -16,24 +16,22 @@ fn scratch() -> PathBuf {
     path
 }
 
-/// The shared library as cargo builds it, in the directory where `cargo build` leaves it.
+/// A directory with the shared library, under the names it has once installed.
 pub(crate) fn library_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
-        // The tests of a package do not build its cdylib, and what lies around may be old.
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--lib", "--manifest-path"]).arg(root().join("Cargo.toml"));
-        build.env("CARGO_TARGET_DIR", target_dir());
-        run(&mut build);
-        target_dir().join("debug")
+        // Cargo links it beside this test, at the same time as the library the test itself uses.
+        let test = std::env::current_exe().expect("this process has a file");
+        let library = test.with_file_name("libshardwright.so");
+        let dir = scratch().join("lib");
+        std::fs::create_dir_all(&dir).expect("the target directory is writable");
+        for name in ["libshardwright.so", "libshardwright.so.0"] {
+            let link = dir.join(name);
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(&library, link).expect("the target directory is writable");
+        }
+        dir
     })
-}
-
-/// Where this very test was built.
-fn target_dir() -> PathBuf {
-    // …/target/tmp, whatever the target directory is called.
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a parent").to_owned()
 }
 
 /// Runs a command that must succeed.

@@ -9,6 +9,8 @@ mod events;
 mod host;
 mod identify_limits;
 mod lifecycle;
+mod proxy;
 mod refusals;
 mod resume;
+mod temp_file;
 mod tls;

@@ -7,23 +7,7 @@ use shardwright::queue::NO_SHARD;
 use shardwright_sim::{Cut, Options, Simulator, Target};
 
 use crate::host::{Host, config};
-
-/// A file that is gone with the test.
-struct TempFile(PathBuf);
-
-impl TempFile {
-    fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("shardwright-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).expect("a place for temporary files");
-        Self(path)
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
+use crate::temp_file::TempFile;
 
 fn options() -> Options {
     Options { tls: true, recommended_shards: 2, max_concurrency: 2, ..Options::default() }
@@ -35,7 +19,7 @@ async fn the_right_authority_is_trusted() {
     let simulator = Simulator::new(options()).expect("sensible options");
     let server = simulator.bind().await.expect("a free port");
     let ca = TempFile::new("right.pem", server.ca_pem().expect("TLS is on"));
-    let changes = json!({"ca_file": ca.0});
+    let changes = json!({"ca_file": ca.path()});
     let mut host = Host::start_tcp(&config(&simulator, &server.api_url(), changes));
     host.until_ready().await;
     simulator.drop_sockets(Target::All, Cut::Reset);
@@ -55,7 +39,7 @@ async fn a_wrong_authority_is_refused() {
     let other = Simulator::new(options()).expect("sensible options");
     let other = other.bind().await.expect("a free port");
     let ca = TempFile::new("wrong.pem", other.ca_pem().expect("TLS is on"));
-    for changes in [json!({"ca_file": ca.0}), json!({})] {
+    for changes in [json!({"ca_file": ca.path()}), json!({})] {
         let mut host = Host::start_tcp(&config(&simulator, &server.api_url(), changes));
         host.until("two refusals", |host| host.states(NO_SHARD).len() >= 2).await;
         let (_, reason) = &host.states(NO_SHARD)[0];
@@ -91,7 +75,7 @@ async fn a_wrong_authority_of_the_gateway_is_refused() {
 #[test]
 fn a_useless_ca_file_is_a_config_error() {
     let empty = TempFile::new("empty.pem", "no certificate here");
-    for path in [empty.0.clone(), PathBuf::from("/does/not/exist.pem")] {
+    for path in [empty.path().clone(), PathBuf::from("/does/not/exist.pem")] {
         let text = json!({"token": "t", "intents": 0, "ca_file": path}).to_string();
         let config = shardwright::Config::from_json(&text, |_| None).expect("not read yet");
         let network = std::sync::Arc::new(shardwright::transport::Tcp);

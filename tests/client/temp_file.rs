@@ -1,0 +1,25 @@
+//! Files for one test.
+
+use std::path::PathBuf;
+
+/// A file that is gone with the test.
+pub(crate) struct TempFile(PathBuf);
+
+impl TempFile {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("shardwright-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).expect("a place for temporary files");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.0
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

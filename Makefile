@@ -14,7 +14,6 @@ help: ## say what there is
 demo: ## watch the C bot on four shards (with DISCORD_TOKEN set: on Discord itself)
 	@scripts/setup.sh demo
 	@echo "Building the library, the simulator and the C bot (the first time takes some minutes)"
-	@cargo build --release --workspace
 	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
 	@$(MAKE) --no-print-directory -C examples/c PREFIX=$(CAPI)
 ifdef DISCORD_TOKEN
@@ -37,9 +36,12 @@ test: ## run every check there is, as CI does
 
 # -- for users -----------------------------------------------------------------
 
-install: ## install library, header and pkg-config file below PREFIX (/usr/local)
-	@cargo build --release --quiet --lib
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+build: ## build library and program for use
+	@cargo build --release --workspace
+
+install: build ## install library, header, pkg-config file and program below PREFIX (/usr/local)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig)
+	install -m 755 $(TARGET)/release/shardwright $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(TARGET)/release/libshardwright.so $(DESTDIR)$(PREFIX)/lib/libshardwright.so.$(VERSION)
 	ln -sf libshardwright.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libshardwright.so.0
 	ln -sf libshardwright.so.0 $(DESTDIR)$(PREFIX)/lib/libshardwright.so
@@ -63,4 +65,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test install sim header lint clean
+.PHONY: help demo test build install sim header lint clean

@@ -35,12 +35,9 @@ impl Proxy {
             while let Ok((stream, _)) = listener.accept().await {
                 let (tls, seen) = (tls.clone(), Arc::clone(&seen));
                 tokio::spawn(async move {
-                    match tls {
-                        None => serve(stream, &seen, refusal).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(stream, &seen, refusal).await,
-                            Err(_) => {}
-                        },
+                    let Some(tls) = tls else { return serve(stream, &seen, refusal).await };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, &seen, refusal).await;
                     }
                 });
             }

@@ -54,8 +54,9 @@ sim: ## run a simulated Discord to test a bot against
 
 # -- for contributors ----------------------------------------------------------
 
-header: ## write include/shardwright.h from src/ffi
-	@BLESS=1 cargo test --quiet --test abi the_header_is_fresh
+generate: ## write what is made of the source: the header, the references in docs/, tables of the README
+	@BLESS=1 cargo test --quiet --workspace --test abi the_header_is_fresh
+	@BLESS=1 cargo test --quiet --workspace --test docs fresh
 
 lint: ## format and lint
 	@cargo fmt --all
@@ -65,4 +66,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim header lint clean
+.PHONY: help demo test build install sim generate lint clean

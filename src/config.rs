@@ -205,34 +205,64 @@ impl std::fmt::Debug for ProxyUrl {
     }
 }
 
-/// The configuration as typed.
+/// The configuration as typed. These comments are the table of the README and of
+/// `docs/configuration.md`; `make generate` writes both. Each begins with the default.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Typed<'a> {
+    /// env `DISCORD_TOKEN` · The bot token, with or without `Bot ` before it. Never logged.
     token: Option<Zeroizing<String>>,
+    /// required · A number, or a list of names: `["GUILDS","GUILD_MESSAGES"]`. Names are those of
+    /// [Discord's list](https://discord.com/developers/docs/events/gateway#list-of-intents).
     intents: Intents,
+    /// `"auto"` · `"auto"`: as many as Discord recommends. `4`: shards 0 to 3 of 4.
+    /// `{"total":16,"ids":[0,1,2]}` or `{"total":16,"from":0,"to":7}`: some of them. Env
+    /// `SHARDWRIGHT_SHARDS`: `auto`, `4`, `0-7/32`, `0,3,5/32`.
     #[serde(borrow)]
     shards: Option<&'a RawValue>,
-    api_url: Option<String>,
-    gateway_url: Option<String>,
+    /// all · The dispatches that you want to get: `["MESSAGE_CREATE"]`. The others cost next to nothing.
+    events: Option<Vec<String>>,
+    /// `"zstd"` · `"zstd"` (least CPU and traffic), `"zlib"` (least memory per shard), `"none"`.
     #[serde(default)]
     compression: Compression,
+    /// none · Sent with identify, as Discord's
+    /// [presence object](https://discord.com/developers/docs/events/gateway-events#update-presence).
     presence: Option<Box<RawValue>>,
+    /// Discord's · 50 to 250: members above which offline ones are left out of `GUILD_CREATE`.
     large_threshold: Option<u16>,
+    /// this library · `os`, `browser` and `device` of identify.
     properties: Option<Box<RawValue>>,
-    events: Option<Vec<String>>,
+    /// `{"max_events":65536, "max_bytes":67108864, "when_full":"block"}` · Bounds of the event queue.
+    /// Bytes count until you release the event. `block` leaves the sockets unread while heartbeats go
+    /// on; `drop_oldest` drops dispatches and tells you how many.
     #[serde(default)]
     queue: QueueConfig,
-    delivery: Option<Delivery>,
-    sessions: Option<String>,
-    backplane: Option<String>,
-    store: Option<String>,
+    /// `{"budget_reserve":50}` · Session starts of the day that are never used; below it shards wait for
+    /// the reset and say so.
     #[serde(default)]
     identify: TypedIdentify,
+    /// cores, at most 4 · Threads of the engine, 1 to 256.
     threads: Option<usize>,
+    /// `{"to":"stderr","level":"info"}` · `to`: `stderr`, `events`, `callback`, `none`; `level`: `off`,
+    /// `error`, `warn`, `info`, `debug`, `trace`. Env `SHARDWRIGHT_LOG`: `debug`, `events:debug`, `none`.
     log: Option<LogConfig>,
+    /// `https://discord.com/api/v10` · REST base; `http://` is allowed. Env `SHARDWRIGHT_API_URL`.
+    api_url: Option<String>,
+    /// from `/gateway/bot` · Another gateway; `ws://` is allowed.
+    gateway_url: Option<String>,
+    /// built-in roots · PEM file of certificate authorities to trust instead.
     ca_file: Option<PathBuf>,
+    /// none · `http://[user:password@]host:port`, or `https://`: all connections go through this HTTP
+    /// proxy. A password is percent-encoded.
     proxy: Option<Zeroizing<String>>,
+    /// `"at_most_once"` · `"at_least_once"` is for a later version.
+    delivery: Option<Delivery>,
+    /// none · For a later version.
+    sessions: Option<String>,
+    /// none · For a later version.
+    backplane: Option<String>,
+    /// none · For a later version.
+    store: Option<String>,
 }
 
 /// `identify` as typed.

@@ -5,7 +5,7 @@ use crate::build::root;
 /// The files that export something, in the order of the header.
 const SOURCES: [&str; 7] = ["status", "library", "log", "client", "event", "command", "observe"];
 
-/// The committed header is what cbindgen makes of the source today. `make header` writes it anew.
+/// The committed header is what cbindgen makes of the source today. `make generate` writes it anew.
 #[test]
 fn the_header_is_fresh() {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).expect("cbindgen.toml");
@@ -21,5 +21,8 @@ fn the_header_is_fresh() {
         std::fs::write(&path, &fresh).expect("include/ is writable");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == fresh, "include/shardwright.h is stale; run `make header` and commit it");
+    assert!(
+        committed == fresh,
+        "include/shardwright.h is stale; run `make generate` and commit it"
+    );
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use shardwright_sim::{Options, Script, Simulator};
 
@@ -62,7 +62,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         token: arguments.token.unwrap_or(defaults.token.clone()),
         ..defaults
     })?;
-    let script = arguments.script.map(Script::load).transpose()?;
+    let script = arguments
+        .script
+        .map(|path| Script::load(&path).map_err(|error| anyhow!("{}: {error}", path.display())));
+    let script = script.transpose()?;
     let server = simulator.bind().await.with_context(|| {
         format!("cannot listen on {}; --listen takes another", arguments.listen)
     })?;

@@ -32,6 +32,9 @@ test: ## run every check there is, as CI does
 	@cargo test --workspace
 	@echo "== The C examples, and the demo"
 	@DISCORD_TOKEN= $(MAKE) --no-print-directory demo
+	@echo "== Other hosts: Node.js, LuaJIT, Ruby, Perl, Go, C#, CMake, libuv"
+	@examples/test.sh $(CAPI)
+	@SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright bindings/python/test.sh
 	@echo "== All tests passed"
 
 # -- for users -----------------------------------------------------------------
@@ -39,8 +42,8 @@ test: ## run every check there is, as CI does
 build: ## build library and program for use
 	@cargo build --release --workspace
 
-install: build ## install library, header, pkg-config file and program below PREFIX (/usr/local)
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig)
+install: build ## install library, header, pkg-config and CMake files and program below PREFIX (/usr/local)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include lib/pkgconfig lib/cmake/Shardwright)
 	install -m 755 $(TARGET)/release/shardwright $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(TARGET)/release/libshardwright.so $(DESTDIR)$(PREFIX)/lib/libshardwright.so.$(VERSION)
 	ln -sf libshardwright.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libshardwright.so.0
@@ -48,6 +51,9 @@ install: build ## install library, header, pkg-config file and program below PRE
 	install -m 644 $(TARGET)/release/libshardwright.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 include/shardwright.h $(DESTDIR)$(PREFIX)/include/
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' shardwright.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/shardwright.pc
+	for file in ShardwrightConfig ShardwrightConfigVersion; do \
+	    sed 's|@VERSION@|$(VERSION)|' cmake/$$file.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/Shardwright/$$file.cmake || exit 1; \
+	done
 
 sim: ## run a simulated Discord to test a bot against
 	@cargo run --release --quiet --bin shardwright -- sim --guilds 20 --shards 4 --events-per-second 20

@@ -19,6 +19,8 @@ if [ "${1:-demo}" = test ]; then
     need g++ g++
     need nm binutils
     need valgrind valgrind
+    need python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         echo "Adding rustfmt and clippy to this Rust."
         rustup component add rustfmt clippy

@@ -8,12 +8,13 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token};
+use crate::protocol::{Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token, presence};
 
 /// Discord's REST API.
 const DISCORD_API_URL: &str = "https://discord.com/api/v10";
@@ -227,11 +228,12 @@ struct Typed<'a> {
     compression: Compression,
     /// none · Sent with identify, as Discord's
     /// [presence object](https://discord.com/developers/docs/events/gateway-events#update-presence).
-    presence: Option<Box<RawValue>>,
+    presence: Option<Value>,
     /// Discord's · 50 to 250: members above which offline ones are left out of `GUILD_CREATE`.
     large_threshold: Option<u16>,
     /// this library · `os`, `browser` and `device` of identify.
-    properties: Option<Box<RawValue>>,
+    #[serde(default)]
+    properties: TypedProperties,
     /// `{"max_events":65536, "max_bytes":67108864, "when_full":"block"}` · Bounds of the event queue.
     /// Bytes count until you release the event. `block` leaves the sockets unread while heartbeats go
     /// on; `drop_oldest` drops dispatches and tells you how many.
@@ -275,6 +277,22 @@ struct TypedIdentify {
 impl Default for TypedIdentify {
     fn default() -> Self {
         Self { budget_reserve: 50 }
+    }
+}
+
+/// <https://discord.com/developers/docs/events/gateway-events#identify-identify-connection-properties>
+#[derive(Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct TypedProperties {
+    os: String,
+    browser: String,
+    device: String,
+}
+
+impl Default for TypedProperties {
+    fn default() -> Self {
+        let library = || "shardwright".to_owned();
+        Self { os: std::env::consts::OS.to_owned(), browser: library(), device: library() }
     }
 }
 
@@ -354,15 +372,12 @@ impl Typed<'_> {
             api_url: check_api_url(api_url.as_deref().unwrap_or(DISCORD_API_URL))?,
             gateway_url: gateway_url.map_err(|why| invalid("gateway_url", why))?,
             compression: self.compression,
-            presence: self.presence.map(|json| check_object("presence", json)).transpose()?,
+            presence: self.presence.map(check_presence).transpose()?,
             large_threshold: self
                 .large_threshold
                 .map(|members| in_range("large_threshold", members, 50, 250))
                 .transpose()?,
-            properties: match self.properties {
-                Some(json) => check_object("properties", json)?,
-                None => default_properties(),
-            },
+            properties: check_properties(&self.properties)?,
             events: self.events,
             queue: QueueConfig {
                 max_events: in_range("queue.max_events", self.queue.max_events, 1, 1 << 24)?,
@@ -422,22 +437,24 @@ where
     Ok(value)
 }
 
-/// A JSON object that fits a gateway payload.
-fn check_object(key: &str, json: Box<RawValue>) -> Result<Box<RawValue>, Error> {
-    if !json.get().starts_with('{') {
-        return Err(invalid(key, "is not a JSON object"));
-    }
+/// A presence that fits an identify.
+fn check_presence(object: Value) -> Result<Box<RawValue>, Error> {
+    let d = presence(object).map_err(|why| invalid("presence", why))?;
+    fits_identify("presence", d)
+}
+
+/// What Discord is told about this program.
+fn check_properties(typed: &TypedProperties) -> Result<Box<RawValue>, Error> {
+    let json = to_raw_value(typed).map_err(|error| invalid("properties", error.to_string()))?;
+    fits_identify("properties", json)
+}
+
+/// A part of an identify that leaves room for the rest of it.
+fn fits_identify(key: &str, json: Box<RawValue>) -> Result<Box<RawValue>, Error> {
     if json.get().len() > MAX_OUTGOING_BYTES - 512 {
         return Err(invalid(key, "is too long to fit the 4096 bytes of an identify"));
     }
     Ok(json)
-}
-
-/// What Discord is told about this program when the config says nothing.
-fn default_properties() -> Box<RawValue> {
-    let os = std::env::consts::OS;
-    let text = format!(r#"{{"os":"{os}","browser":"shardwright","device":"shardwright"}}"#);
-    RawValue::from_string(text).unwrap_or_default()
 }
 
 /// An `http` or `https` URL without query, as REST paths are appended to it.
@@ -570,7 +587,7 @@ fn log_from_env(text: &str) -> Result<LogConfig, Error> {
     if level == "none" {
         return Ok(LogConfig { to: LogSink::None, level: LogLevel::Off });
     }
-    let word = |word: &str| serde_json::Value::String(word.to_owned());
+    let word = |word: &str| Value::String(word.to_owned());
     Ok(LogConfig {
         to: LogSink::deserialize(word(to)).map_err(|_| wrong())?,
         level: LogLevel::deserialize(word(level)).map_err(|_| wrong())?,
@@ -688,6 +705,8 @@ mod tests {
             (&with(r#""api_url":"discord.com""#), ["`api_url`", "http(s)"]),
             (&with(r#""gateway_url":"https://x""#), ["`gateway_url`", "wss"]),
             (&with(r#""presence":[]"#), ["`presence`", "object"]),
+            (&with(r#""presence":{"status":"busy"}"#), ["`presence`", "invisible"]),
+            (&with(r#""properties":{"os":1}"#), ["`properties.os`", "string"]),
             (&with(r#""large_threshold":10"#), ["`large_threshold`", "50"]),
             (&with(r#""threads":0"#), ["`threads`", "between 1 and 256"]),
             (&with(r#""log":{"level":"loud"}"#), ["`log.level`", "trace"]),

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::config::MAX_COMMAND_BYTES;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
-    MAX_NONCE_BYTES, MAX_OUTGOING_BYTES, MAX_USER_IDS, OpCode, Payload, json, send_event,
+    MAX_NONCE_BYTES, MAX_OUTGOING_BYTES, MAX_USER_IDS, OpCode, Payload, json, presence, send_event,
     shard_for_guild,
 };
 use crate::rest;
@@ -89,7 +89,12 @@ impl Command {
         let kind: String = serde_json::from_str(&text[kind])
             .map_err(|_| wrong("the `type` of a command is a string"))?;
         match kind.as_str() {
-            "update_presence" => parse::<UpdatePresence>(text)?.into_command(),
+            "update_presence" => {
+                let mut fields = parse::<serde_json::Map<_, _>>(text)?;
+                fields.remove("type");
+                let d = presence(fields.into()).map_err(wrong)?;
+                send_raw(Route::All, OpCode::PresenceUpdate.number(), &d)
+            }
             "update_voice_state" => parse::<UpdateVoiceState>(text)?.into_command(),
             "request_guild_members" => parse::<RequestGuildMembers>(text)?.into_command(),
             "request_soundboard_sounds" => parse::<RequestSoundboardSounds>(text)?.into_command(),
@@ -203,39 +208,6 @@ impl Id {
     /// As Discord writes it.
     fn text(self) -> String {
         self.0.to_string()
-    }
-}
-
-/// <https://discord.com/developers/docs/events/gateway-events#update-presence>
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UpdatePresence {
-    #[serde(rename = "type")]
-    _type: IgnoredAny,
-    #[serde(default = "online")]
-    status: String,
-    #[serde(default)]
-    activities: Vec<serde_json::Map<String, serde_json::Value>>,
-    #[serde(default)]
-    since: Option<u64>,
-    #[serde(default)]
-    afk: bool,
-}
-
-fn online() -> String {
-    "online".to_owned()
-}
-
-impl UpdatePresence {
-    fn into_command(self) -> Result<Command, Error> {
-        let Self { status, activities, since, afk, .. } = self;
-        if !matches!(status.as_str(), "online" | "dnd" | "idle" | "invisible" | "offline") {
-            return Err(wrong(format!(
-                "`status` is {status:?}; there are online, dnd, idle, invisible and offline"
-            )));
-        }
-        let d = json!({"since": since, "activities": activities, "status": status, "afk": afk});
-        send(Route::All, OpCode::PresenceUpdate, &d)
     }
 }
 
@@ -403,6 +375,11 @@ impl Gateway<'_> {
             (None, None) if op == Some(OpCode::PresenceUpdate) => Route::All,
             (None, None) => return Err(wrong("needs `shard`, or a `guild_id` in `d`")),
         };
+        if op == Some(OpCode::PresenceUpdate) {
+            // It will stand in every later identify; a wrong one would spend session starts.
+            let d = presence(parse(self.d.get())?).map_err(|why| wrong(format!("`d`: {why}")))?;
+            return send_raw(route, self.op, &d);
+        }
         send_raw(route, self.op, self.d)
     }
 }
@@ -451,7 +428,7 @@ mod tests {
             (
                 r#"{"type":"update_presence","status":"idle","activities":[{"name":"x","type":0}]}"#,
                 Route::All,
-                r#"{"op":3,"d":{"activities":[{"name":"x","type":0}],"afk":false,"since":null,"status":"idle"}}"#,
+                r#"{"op":3,"d":{"since":null,"activities":[{"name":"x","type":0}],"status":"idle","afk":false}}"#,
             ),
             (
                 r#"{"type":"update_voice_state","guild_id":"41771983423143937","channel_id":127121515262115840}"#,
@@ -543,6 +520,8 @@ mod tests {
             (r#"{"type":"request_soundboard_sounds","guild_ids":[]}"#, "empty"),
             (r#"{"type":"gateway","op":2,"d":{},"shard":0}"#, "engine's own"),
             (r#"{"type":"gateway","op":31,"d":{"guild_ids":["1"]}}"#, "needs `shard`"),
+            (r#"{"type":"gateway","op":3,"d":{"status":1}}"#, "`d`"),
+            (r#"{"type":"gateway","op":3,"d":[]}"#, "object"),
             (r#"{"type":"gateway","op":256,"d":{},"shard":0}"#, "`op`"),
             (r#"{"type":"restart_shard"}"#, "shard"),
             (r#"{"type":"gateway_info"} {}"#, "trailing"),
@@ -551,7 +530,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{text}: {error}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
-        let text = format!(r#"{{"type":"gateway","op":3,"d":{{"x":"{long}"}},"shard":0}}"#);
+        let text = format!(r#"{{"type":"gateway","op":99,"d":{{"x":"{long}"}},"shard":0}}"#);
         assert_eq!(error(&text).kind(), ErrorKind::TooLarge);
         for text in [
             r#"{"type":"publish"}"#,

@@ -10,6 +10,7 @@ mod intents;
 pub mod json;
 mod opcode;
 mod outgoing;
+mod presence;
 mod sharding;
 mod token;
 
@@ -22,6 +23,7 @@ pub use outgoing::{
     Identify, MAX_NONCE_BYTES, MAX_OUTGOING_BYTES, MAX_USER_IDS, Payload, heartbeat, identify,
     resume, send_event,
 };
+pub use presence::presence;
 pub use sharding::shard_for_guild;
 pub use token::Token;
 

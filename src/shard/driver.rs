@@ -251,6 +251,8 @@ impl Driver {
         if matches!(to, ShardState::Disconnected | ShardState::Fatal) {
             self.counts.last_error = Some(reason.to_string());
         }
+        // Who is told, or woken, and looks finds it so.
+        self.publish();
         self.surroundings.queue.push_own(state_event(self.shard_id, change));
         self.surroundings.owner.changed(self.shard_id, change);
     }

@@ -138,7 +138,22 @@ macro_rules! cases {
     };
 }
 
-cases!(arguments, handles, order, events, threads, wake, signals, forked, logs, churn);
+cases!(arguments, handles, order, events, threads, wake, signals, logs, churn);
+
+/// Not under ASan: a child inherits the locks of its allocator as other threads held them.
+mod forked {
+    use super::{Watch, run_case};
+
+    #[test]
+    fn plain() {
+        run_case("forked", Watch::Plain);
+    }
+
+    #[test]
+    fn valgrind() {
+        run_case("forked", Watch::Valgrind);
+    }
+}
 
 /// A bot in a process of its own, and its lines.
 struct Bot {
@@ -241,6 +256,27 @@ fn ping_bot_survives(watch: Watch) {
     }
     bot.end("-INT");
     world.wait_until(|seen| seen.open_connections().count() == 0);
+    assert!(simulator.violations().is_empty(), "{:?}", simulator.violations());
+}
+
+/// The shortest bot of the README.
+#[test]
+fn first_bot_answers() {
+    let world = World::new();
+    let simulator = &world.simulator;
+    let program = Watch::Sanitizers.build("examples/c/first_bot.c", "first_bot");
+    let _bot = Bot::start(&world, Watch::Sanitizers.command(&program));
+    world.wait_until(|seen| seen.counts.readies == 4);
+    for shard in 0..4 {
+        let channel = simulator.text_channels(simulator.guilds_of_shard(shard, 4)[0])[0];
+        simulator.post_message(channel, None, "not for the bot").expect("a channel");
+        simulator.post_message(channel, None, "!ping").expect("a channel");
+        let path = format!("/channels/{}/messages", channel.0);
+        world.wait_until(|seen| {
+            let mut calls = seen.rest.iter().filter(|call| call.path.ends_with(&path));
+            calls.any(|call| call.body["content"] == "Pong!")
+        });
+    }
     assert!(simulator.violations().is_empty(), "{:?}", simulator.violations());
 }
 

@@ -1,0 +1,69 @@
+"""Discord gateway shards, run by a Rust engine.
+
+`Client` is where to begin; the guide is docs/python.md of the project.
+"""
+
+from ._core import shard_for_guild
+from ._lib import version as library_version
+from .client import Client, Snowflake
+from .errors import (
+    CancelledCommandError,
+    ClosedError,
+    FatalError,
+    ForkedError,
+    InvalidArgumentError,
+    InvalidConfigError,
+    NetworkError,
+    NotFoundError,
+    QueueFullError,
+    RateLimitedError,
+    RestError,
+    ShardError,
+    ShardTimeoutError,
+    StateError,
+    TooLargeError,
+    UnknownShardError,
+    UnsupportedError,
+)
+from .events import Event, EventKind
+from .intents import Intents
+from .members import GuildMembers
+from .reply import Reply
+from .rest import File
+from .status import ClientStatus, QueueStatus, SessionStartLimit, ShardStatus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CancelledCommandError",
+    "Client",
+    "ClientStatus",
+    "ClosedError",
+    "Event",
+    "EventKind",
+    "FatalError",
+    "File",
+    "ForkedError",
+    "GuildMembers",
+    "Intents",
+    "InvalidArgumentError",
+    "InvalidConfigError",
+    "NetworkError",
+    "NotFoundError",
+    "QueueFullError",
+    "QueueStatus",
+    "RateLimitedError",
+    "Reply",
+    "RestError",
+    "SessionStartLimit",
+    "ShardError",
+    "ShardStatus",
+    "ShardTimeoutError",
+    "Snowflake",
+    "StateError",
+    "TooLargeError",
+    "UnknownShardError",
+    "UnsupportedError",
+    "library_version",
+    "shard_for_guild",
+]

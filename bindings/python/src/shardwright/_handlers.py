@@ -1,0 +1,114 @@
+"""Handlers: functions that are called for events, at most so many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import Awaitable
+from typing import Any, Callable, Union
+
+from ._workers import Workers
+from .events import Event, EventKind
+
+Handler = Callable[[Event], Union[Awaitable[Any], Any]]
+"""Takes an event. An `async def` runs as a task, a plain function in a thread."""
+
+ANY = "*"
+"""The name of all events."""
+
+_log = logging.getLogger("shardwright")
+
+
+def is_async(handler: Handler) -> bool:
+    """Whether it has to be awaited."""
+    call = getattr(handler, "__call__", None)  # noqa: B004 - an object with an async __call__
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+
+
+class Handlers:
+    """Who is called for which event, and who is running."""
+
+    def __init__(self, most_running: int, on_change: Callable[[], None]) -> None:
+        if most_running < 1:
+            raise ValueError(f"max_handlers is {most_running}; at least one handler has to run")
+        self._most_running = most_running
+        self._on_change = on_change
+        self._by_name: dict[str, list[tuple[Handler, bool]]] = {}
+        self._workers = Workers()
+        self._lock = threading.Lock()
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, name: str, handler: Handler) -> None:
+        """Calls `handler` for events of this name."""
+        self._by_name.setdefault(name, []).append((handler, is_async(handler)))
+
+    def has_async(self) -> bool:
+        """Whether some of them need asyncio."""
+        return any(needs_loop for found in self._by_name.values() for _, needs_loop in found)
+
+    def is_busy(self) -> bool:
+        """Whether so many run that no further event is taken."""
+        return self._running >= self._most_running
+
+    def start(self, event: Event) -> None:
+        """Calls the handlers of an event and waits for none of them."""
+        if not self._by_name:
+            return
+        kind = event.kind
+        if kind is EventKind.DISPATCH:
+            name = event.name
+        elif isinstance(kind, EventKind):
+            name = kind.name
+        else:
+            name = str(kind)
+        for handlers in (self._by_name.get(name, ()), self._by_name.get(ANY, ())):
+            for handler, needs_loop in handlers:
+                with self._lock:
+                    self._running += 1
+                if needs_loop:
+                    task = asyncio.get_running_loop().create_task(self._await(handler, event))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._task_done)
+                else:
+                    self._workers.run(lambda handler=handler: self._call(handler, event))  # type: ignore[misc]
+
+    async def _await(self, handler: Handler, event: Event) -> None:
+        try:
+            await handler(event)
+        except Exception:
+            _report(handler, event)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._done()
+
+    def _call(self, handler: Handler, event: Event) -> None:
+        try:
+            handler(event)
+        except BaseException:  # a SystemExit in a thread ends nothing either
+            _report(handler, event)
+        finally:
+            self._done()
+
+    def _done(self) -> None:
+        with self._lock:
+            was_busy = self.is_busy()
+            self._running -= 1
+        if was_busy:
+            self._on_change()
+
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Cancels the tasks, which it returns, and takes no more work. Threads run to their end."""
+        self._workers.close()
+        tasks = [task for task in self._tasks if not task.get_loop().is_closed()]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+
+def _report(handler: Handler, event: Event) -> None:
+    name = getattr(handler, "__qualname__", repr(handler))
+    _log.exception("the handler %s failed with %r; the next event goes on as usual", name, event)

@@ -1,0 +1,3 @@
+module example.com/shardwright-bot
+
+go 1.18

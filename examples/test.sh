@@ -1,0 +1,119 @@
+#!/bin/sh
+# Builds every example that is one program on the C ABI, and tries each against the simulated Discord;
+# then tries what docs/c.md and docs/commands.md say.
+# Usage: examples/test.sh [PREFIX]     PREFIX is where `make install PREFIX=...` went; target/capi by default
+#
+# What a host needs is installed with apt-get, as scripts/setup.sh does, and with npm into a temporary
+# directory. One line for each host; the exit code is 1 when one fails.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+prefix=${1:-$here/../target/capi}
+[ -d "$prefix" ] || { echo "There is no $prefix; run \`make install PREFIX=$prefix\` first." >&2; exit 1; }
+prefix=$(cd "$prefix" && pwd)
+SHARDWRIGHT_LIBRARY=$prefix/lib/libshardwright.so
+SHARDWRIGHT_PROGRAM=$prefix/bin/shardwright
+PKG_CONFIG_PATH=$prefix/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
+export SHARDWRIGHT_LIBRARY SHARDWRIGHT_PROGRAM PKG_CONFIG_PATH
+
+# -- what the hosts need -------------------------------------------------------
+
+missing=
+need() { # need PACKAGE COMMAND...: the package is missing when the command fails
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+need gcc gcc --version
+need make make --version
+need pkg-config pkg-config --version
+need libuv1-dev pkg-config --exists libuv
+need cmake cmake --version
+need nodejs node --version
+need npm npm --version
+need luajit luajit -v
+need ruby ruby -rfiddle -rjson -e ''
+need libffi-platypus-perl perl -MFFI::Platypus -MJSON::PP -e ''
+need golang-go go version
+need mono-mcs mcs --version
+need mono-runtime mono --version
+need libmono-posix4.0-cil test -e /usr/lib/mono/4.5/Mono.Posix.dll
+if [ -n "$missing" ]; then
+    echo "Missing on this machine:$missing"
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "Install them with this system's package manager, then run this again." >&2
+        exit 1
+    fi
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    echo "Installing them with apt-get."
+    export DEBIAN_FRONTEND=noninteractive
+    # Another apt-get may be at work; the lists may be empty on a fresh machine.
+    install="$sudo apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends"
+    # shellcheck disable=SC2086
+    $install $missing >/dev/null 2>&1 || {
+        $sudo apt-get -o DPkg::Lock::Timeout=300 update
+        $install $missing
+    }
+fi
+
+# -- the hosts -----------------------------------------------------------------
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+failed=
+
+build() { # build NAME COMMAND...: what it prints matters only when it fails
+    name=$1
+    shift
+    ("$@") >"$work/log" 2>&1 && return # in a subshell: it may change the directory
+    sed 's/^/    /' "$work/log" >&2
+    echo "$name: FAILED: cannot be built" >&2
+    failed="$failed $name"
+    return 1
+}
+
+drive() { # drive NAME COMMAND...
+    "$here/drive.py" "$@" || failed="$failed $1"
+}
+
+node_packages() {
+    mkdir "$work/node" && cp "$here/node/"*.js* "$work/node" && cd "$work/node" &&
+        npm ci --ignore-scripts --no-audit --no-fund
+}
+
+go_bot() {
+    cd "$here/go" && test -z "$(gofmt -l .)" && go vet . &&
+        go build -buildvcs=false -ldflags "-r $prefix/lib" -o "$work/go-bot" .
+}
+
+cmake_bots() {
+    cmake -S "$here/cmake" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" && cmake --build "$work/cmake"
+}
+
+if build c make -C "$here/c" PREFIX="$prefix" BUILD="$work/c"; then
+    drive c "$work/c/ping_bot"
+    drive c-libuv "$work/c/event_loop_uv"
+    drive c-threads "$work/c/threads"
+fi
+if build cmake cmake_bots; then
+    drive cmake "$work/cmake/bot"
+    drive cmake-static "$work/cmake/bot_static"
+fi
+if build node node_packages; then drive node node "$work/node/bot.js"; fi
+drive luajit luajit "$here/luajit/bot.lua"
+drive ruby ruby -w "$here/ruby/bot.rb"
+drive perl perl "$here/perl/bot.pl"
+if build go go_bot; then drive go "$work/go-bot"; fi
+if build csharp mcs -langversion:7.2 -warnaserror -r:Mono.Posix -out:"$work/bot.exe" "$here/csharp/bot.cs"; then
+    drive csharp env LD_LIBRARY_PATH="$prefix/lib" mono "$work/bot.exe"
+fi
+
+"$here/check_docs.py" "$prefix" || failed="$failed docs"
+
+if [ -n "$failed" ]; then
+    echo "Failed:$failed" >&2
+    exit 1
+fi

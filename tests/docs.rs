@@ -8,13 +8,23 @@ fn file(path: &str) -> String {
     read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The bot in the README is the one in `examples`, which is built and run by other tests.
+/// The bots in the README are those in `examples`, which are built and run by other tests.
 #[test]
-fn the_readme_shows_the_real_bot() {
-    let bot = format!("```c\n{}```\n", file("examples/c/ping_bot.c"));
-    assert!(file("README.md").contains(&bot), "copy examples/c/ping_bot.c into the README");
-    let lines = bot.lines().count() - 2;
-    assert!(lines < 120, "a bot of {lines} lines is no first example");
+fn the_readme_shows_the_real_bots() {
+    let readme = file("README.md");
+    for (language, path, most_lines) in [
+        ("python", "examples/python/ping_bot.py", 20),
+        ("c", "examples/c/first_bot.c", 30),
+        ("c", "examples/c/ping_bot.c", 120),
+    ] {
+        let bot = file(path);
+        assert!(
+            readme.contains(&format!("```{language}\n{bot}```\n")),
+            "copy {path} into the README"
+        );
+        let lines = bot.lines().count();
+        assert!(lines <= most_lines, "{path}: {lines} lines are too many for a first example");
+    }
 }
 
 /// The table of configuration keys is made of the comments in `src/config.rs`.

@@ -24,6 +24,9 @@ import time
 import urllib.error
 import urllib.request
 
+# A shell's `&` starts this process with SIGINT ignored, which the bots would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARDS = 4
 # Patience with a single step, on a machine that may be busy. A step that takes longer has failed.
 PATIENCE_S = 60

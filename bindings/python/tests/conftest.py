@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,9 @@ from shardwright import Client
 # library inside the installed package that is tested.
 if "SHARDWRIGHT_LIBRARY" not in os.environ and "SHARDWRIGHT_WHEEL" not in os.environ:
     os.environ["SHARDWRIGHT_LIBRARY"] = str(REPOSITORY / "target/release/libshardwright.so")
+
+# A shell's `&` starts this process with SIGINT ignored, which the bots of the tests would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 INTENTS = ["GUILDS", "GUILD_MESSAGES", "MESSAGE_CONTENT", "GUILD_MEMBERS", "GUILD_VOICE_STATES"]
 

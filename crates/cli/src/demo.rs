@@ -1,16 +1,16 @@
 //! `shardwright demo`: a bot of any language against a simulated Discord, for people to watch.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use shardwright_sim::{Cut, Options, Server, Simulator, Target};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use shardwright_sim::{Cut, Options, Simulator, Target};
 use tokio::time::timeout;
+
+use crate::bot::Bot;
+use crate::interrupt::interrupted;
 
 /// Patience with every single step; a step that takes longer is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,7 +58,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments.events_per_second,
         arguments.max_concurrency
     ));
-    let mut bot = start_bot(&arguments.bot, &simulator, &server)?;
+    let mut bot = Bot::start(&arguments.bot, &simulator, &server)?;
+    heading(&format!("The bot: {}", arguments.bot[0].display()));
+    let interrupted = interrupted()?;
     let story = async {
         shards_come_up(&simulator, arguments.shards).await?;
         let ping = a_ping_is_answered(&simulator, 0).await?;
@@ -68,10 +70,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let (ping, resume) = tokio::select! {
         story = story => story?,
-        ended = bot.wait() => bail!("the bot ended too early: {}", ended?),
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        ended = bot.ended() => bail!("the bot ended too early: {}", ended?),
+        () = interrupted => bail!("interrupted"),
     };
-    let status = stop_bot(&mut bot).await?;
+    let status = bot.stop(PATIENCE).await?;
     ensure!(status.success(), "the bot ended with {status}");
     server.shutdown().await;
 
@@ -106,40 +108,6 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// A line that starts a part of the story.
 fn heading(text: &str) {
     println!("\n• {text}");
-}
-
-/// Starts the bot, and prints what it says behind a bar.
-fn start_bot(bot: &[PathBuf], simulator: &Simulator, server: &Server) -> anyhow::Result<Child> {
-    let (program, arguments) = bot.split_first().context("no bot to run")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("DISCORD_TOKEN", simulator.options().token)
-        .env("SHARDWRIGHT_API_URL", server.api_url())
-        .env_remove("SHARDWRIGHT_SHARDS")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run the bot {}", program.display()))?;
-    heading(&format!("The bot: {}", program.display()));
-    if let Some(stdout) = child.stdout.take() {
-        let mut lines = BufReader::new(stdout).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                println!("  bot │ {line}");
-            }
-        });
-    }
-    Ok(child)
-}
-
-/// Asks the bot to end, and kills it if it does not.
-async fn stop_bot(bot: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
-    if let Some(pid) = bot.id() {
-        // A bot that ended by itself has no process to signal; the wait below says how it ended.
-        let _ = Command::new("kill").arg("-INT").arg(pid.to_string()).status().await;
-    }
-    let ended = timeout(PATIENCE, bot.wait()).await;
-    ended.context("the bot did not end when it was interrupted")?.context("cannot wait for the bot")
 }
 
 /// One progress line while the shards become ready, window by window.

@@ -4,7 +4,9 @@
 //! itself prints nothing.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bot;
 mod demo;
+mod interrupt;
 mod plan;
 mod sim;
 

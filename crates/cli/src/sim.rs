@@ -7,6 +7,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use shardwright_sim::{Options, Script, Simulator};
 
+use crate::interrupt::interrupted;
+
 /// Runs a simulated Discord, gateway and REST, to test bots against.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -84,7 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(script) = script {
         tokio::spawn(simulator.play(script));
     }
-    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+    interrupted()?.await;
     server.shutdown().await;
     let counts = simulator.look(|seen| seen.counts);
     println!(

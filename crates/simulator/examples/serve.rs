@@ -33,7 +33,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(script) = script {
         tokio::spawn(simulator.play(script));
     }
-    tokio::signal::ctrl_c().await?;
-    server.shutdown().await;
-    Ok(())
+    // Until somebody ends the process.
+    std::future::pending().await
 }

@@ -1,0 +1,79 @@
+//! A bot in a process of its own.
+
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use shardwright_sim::{Server, Simulator};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+/// A running bot; it does not outlive this.
+pub(crate) struct Bot {
+    pid: u32,
+    ended: JoinHandle<io::Result<ExitStatus>>,
+}
+
+impl Bot {
+    /// Starts it against a simulated Discord, and prints what it says behind a bar.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub(crate) fn start(
+        bot: &[PathBuf],
+        simulator: &Simulator,
+        server: &Server,
+    ) -> anyhow::Result<Self> {
+        let (program, arguments) = bot.split_first().context("no bot to run")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env("DISCORD_TOKEN", simulator.options().token)
+            .env("SHARDWRIGHT_API_URL", server.api_url())
+            .env_remove("SHARDWRIGHT_SHARDS")
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run the bot {}", program.display()))?;
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    println!("  bot │ {line}");
+                }
+            });
+        }
+        Ok(Self { pid: child.id(), ended: spawn_blocking(move || child.wait()) })
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        (&mut self.ended).await?.context("cannot wait for the bot")
+    }
+
+    /// Asks it to end.
+    ///
+    /// # Errors
+    /// When it does not in this time.
+    pub(crate) async fn stop(mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        self.signal("-INT");
+        let ended = timeout(patience, self.ended()).await;
+        ended.context("the bot did not end when it was interrupted")?
+    }
+
+    /// Sends a signal, if it still runs.
+    fn signal(&self, signal: &str) {
+        if !self.ended.is_finished() {
+            // It may end just now, which is as well.
+            let _ = Command::new("kill").arg(signal).arg(self.pid.to_string()).status();
+        }
+    }
+}
+
+impl Drop for Bot {
+    fn drop(&mut self) {
+        self.signal("-KILL");
+    }
+}

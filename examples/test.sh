@@ -3,8 +3,8 @@
 # then tries what docs/c.md and docs/commands.md say.
 # Usage: examples/test.sh [PREFIX]     PREFIX is where `make install PREFIX=...` went; target/capi by default
 #
-# What a host needs is installed with apt-get, as scripts/setup.sh does, and with npm into a temporary
-# directory. One line for each host; the exit code is 1 when one fails.
+# What a host needs is installed by scripts/setup.sh, and with npm into a temporary directory. One line for
+# each host; the exit code is 1 when one fails.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,47 +16,7 @@ SHARDWRIGHT_PROGRAM=$prefix/bin/shardwright
 PKG_CONFIG_PATH=$prefix/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export SHARDWRIGHT_LIBRARY SHARDWRIGHT_PROGRAM PKG_CONFIG_PATH
 
-# -- what the hosts need -------------------------------------------------------
-
-missing=
-need() { # need PACKAGE COMMAND...: the package is missing when the command fails
-    package=$1
-    shift
-    "$@" >/dev/null 2>&1 || missing="$missing $package"
-}
-
-need gcc gcc --version
-need make make --version
-need pkg-config pkg-config --version
-need libuv1-dev pkg-config --exists libuv
-need cmake cmake --version
-need nodejs node --version
-need npm npm --version
-need luajit luajit -v
-need ruby ruby -rfiddle -rjson -e ''
-need libffi-platypus-perl perl -MFFI::Platypus -MJSON::PP -e ''
-need golang-go go version
-need mono-mcs mcs --version
-need mono-runtime mono --version
-need libmono-posix4.0-cil test -e /usr/lib/mono/4.5/Mono.Posix.dll
-if [ -n "$missing" ]; then
-    echo "Missing on this machine:$missing"
-    if ! command -v apt-get >/dev/null 2>&1; then
-        echo "Install them with this system's package manager, then run this again." >&2
-        exit 1
-    fi
-    sudo=
-    [ "$(id -u)" = 0 ] || sudo=sudo
-    echo "Installing them with apt-get."
-    export DEBIAN_FRONTEND=noninteractive
-    # Another apt-get may be at work; the lists may be empty on a fresh machine.
-    install="$sudo apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends"
-    # shellcheck disable=SC2086
-    $install $missing >/dev/null 2>&1 || {
-        $sudo apt-get -o DPkg::Lock::Timeout=300 update
-        $install $missing
-    }
-fi
+"$here/../scripts/setup.sh" hosts
 
 # -- the hosts -----------------------------------------------------------------
 

@@ -1,11 +1,13 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test
+# Usage: scripts/setup.sh demo|test|hosts
 set -eu
 
 missing=
-need() { # need COMMAND PACKAGE
-    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+need() { # need PACKAGE COMMAND...: the package is missing when the command fails
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
 if ! command -v cargo >/dev/null 2>&1; then
@@ -13,19 +15,35 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-need gcc gcc
-need pkg-config pkg-config
-if [ "${1:-demo}" = test ]; then
-    need g++ g++
-    need nm binutils
-    need valgrind valgrind
-    need python3 python3
-    python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+need gcc gcc --version
+need pkg-config pkg-config --version
+case ${1:-demo} in
+test)
+    need g++ g++ --version
+    need binutils nm --version
+    need valgrind valgrind --version
+    need python3 python3 --version
+    need python3-venv python3 -c 'import ensurepip'
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         echo "Adding rustfmt and clippy to this Rust."
         rustup component add rustfmt clippy
     fi
-fi
+    ;;
+hosts)
+    need make make --version
+    need libuv1-dev pkg-config --exists libuv
+    need cmake cmake --version
+    need nodejs node --version
+    need npm npm --version
+    need luajit luajit -v
+    need ruby ruby -rfiddle -rjson -e ''
+    need libffi-platypus-perl perl -MFFI::Platypus -MJSON::PP -e ''
+    need golang-go go version
+    need mono-mcs mcs --version
+    need mono-runtime mono --version
+    need libmono-posix4.0-cil test -e /usr/lib/mono/4.5/Mono.Posix.dll
+    ;;
+esac
 [ -n "$missing" ] || exit 0
 
 echo "Missing on this machine:$missing"
@@ -37,9 +55,11 @@ sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 echo "Installing them with apt-get."
 export DEBIAN_FRONTEND=noninteractive
-# The lists may be empty on a fresh machine, and need not be new on another.
+# Another apt-get may be at work; the lists may be empty on a fresh machine, and need not be new on
+# another.
+install="$sudo apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends"
 # shellcheck disable=SC2086
-$sudo apt-get install -y --no-install-recommends $missing >/dev/null 2>&1 || {
-    $sudo apt-get update
-    $sudo apt-get install -y --no-install-recommends $missing
+$install $missing >/dev/null 2>&1 || {
+    $sudo apt-get -o DPkg::Lock::Timeout=300 update
+    $install $missing
 }

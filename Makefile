@@ -60,6 +60,12 @@ sim: ## run a simulated Discord to test a bot against
 
 # -- for contributors ----------------------------------------------------------
 
+scenarios: ## which test shows which case of tests/scenarios.md
+	@scripts/scenarios.py
+
+soak: ## live through fleets in virtual time: SEED=1 HOURS=10000
+	@cargo run --release --quiet --bin shardwright -- soak --seed $(or $(SEED),1) --shard-hours $(or $(HOURS),10000)
+
 generate: ## write what is made of the source: the header, the references in docs/, tables of the README
 	@BLESS=1 cargo test --quiet --workspace --test abi the_header_is_fresh
 	@BLESS=1 cargo test --quiet --workspace --test docs fresh
@@ -72,4 +78,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim generate lint clean
+.PHONY: help demo test build install sim scenarios soak generate lint clean

@@ -352,7 +352,8 @@ impl Driver {
                 if self.stage.is_full() && !self.blocked {
                     break;
                 }
-                let Poll::Ready(received) = socket.poll(cx, !self.blocked) else { break };
+                let read = !(self.blocked && self.machine.may_pause_reads());
+                let Poll::Ready(received) = socket.poll(cx, read) else { break };
                 self.received(received);
                 handled += 1;
             }

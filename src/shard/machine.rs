@@ -405,6 +405,13 @@ impl Machine {
         self.limiter.commands_left(now)
     }
 
+    /// Whether a host that does not keep up is a reason to leave the socket unread: before IDENTIFY and
+    /// RESUME nothing comes that is for the host, and HELLO must not wait, nor the heartbeats it asks
+    /// for.
+    pub fn may_pause_reads(&self) -> bool {
+        !matches!(self.phase, Phase::Greeting | Phase::Armed)
+    }
+
     /// Whether there is something to do.
     pub fn has_output(&self) -> bool {
         !self.outputs.is_empty()
@@ -482,6 +489,7 @@ impl Machine {
                 if let Some(heart) = &mut self.heart {
                     heart.sign_of_life(now);
                 }
+                self.await_session(now);
             }
         }
     }
@@ -510,7 +518,7 @@ impl Machine {
             }
             (Phase::Resuming { .. }, _) => {
                 self.phase = Phase::Resuming { fruitful: true };
-                self.timers.set(Timer::Session, now + RESUMED_TIMEOUT);
+                self.await_session(now);
             }
             (Phase::Ready, _) => {}
             // Discord dispatches nothing before READY.
@@ -538,6 +546,8 @@ impl Machine {
                     let reason = format!("no HELLO within {} s", HELLO_TIMEOUT.as_secs());
                     self.leave(now, reason.into(), Retry::Backoff);
                 }
+                // What is not read proves nothing.
+                Timer::Session if self.reads_paused => self.await_session(now),
                 Timer::Session => {
                     let reason = if self.phase == Phase::Identifying {
                         "IDENTIFY was not answered"
@@ -618,8 +628,8 @@ impl Machine {
         self.limiter.record(now);
         self.counters.identifies += 1;
         self.push(Output::Send(payload));
-        self.timers.set(Timer::Session, now + READY_TIMEOUT);
         self.enter(Phase::Identifying, "the gate let it pass".into(), None);
+        self.await_session(now);
     }
 
     /// Sends RESUME.
@@ -629,8 +639,18 @@ impl Machine {
         self.limiter.record(now);
         self.counters.resumes += 1;
         self.push(Output::Send(payload));
-        self.timers.set(Timer::Session, now + RESUMED_TIMEOUT);
         self.enter(Phase::Resuming { fruitful: false }, "resuming its session".into(), None);
+        self.await_session(now);
+    }
+
+    /// Counts the patience with READY, RESUMED or the rest of the replay from now on.
+    fn await_session(&mut self, now: Instant) {
+        let patience = match self.phase {
+            Phase::Identifying => READY_TIMEOUT,
+            Phase::Resuming { .. } => RESUMED_TIMEOUT,
+            _ => return,
+        };
+        self.timers.set(Timer::Session, now + patience);
     }
 
     /// READY: a new session.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use shardwright::queue::EventKind;
-use shardwright_sim::{Options, Simulator};
+use shardwright_sim::{Cut, Options, Simulator, Target};
 use tokio::time::sleep;
 
 use crate::host::{Host, config, simulator};
@@ -47,7 +47,25 @@ async fn a_host_may_sleep_for_three_intervals() {
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
 }
 
-/// The same over real sockets, with an interval of a second.
+/// Scenario 78: sockets that are cut while the host sleeps are replaced while it sleeps: HELLO is read,
+/// heartbeats are on time, and sessions are resumed once, not again and again until they are lost.
+#[tokio::test(start_paused = true)]
+async fn sockets_may_be_cut_while_the_host_sleeps() {
+    let simulator = simulator(busy());
+    tokio::spawn(simulator.traffic());
+    let mut host = Host::start(&simulator, json!({"queue": {"max_events": 500}}));
+    host.until_ready().await;
+    sleep(Duration::from_secs(30)).await;
+    simulator.drop_sockets(Target::All, Cut::Reset);
+    sleep(Duration::from_secs(300)).await;
+    simulator.set_traffic(0.0).expect("a rate");
+    host.assert_nothing_lost(&simulator, 4).await;
+    let counts = simulator.look(|seen| seen.counts);
+    assert_eq!((counts.identifies, counts.resumes), (4, 4));
+    assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
+}
+
+/// A host that sleeps, over real sockets, with an interval of a second.
 #[tokio::test]
 async fn a_host_may_sleep_for_three_intervals_over_sockets() {
     let options = Options {

@@ -160,6 +160,28 @@ fn paused_reads_keep_the_session() {
     assert_ne!(bench.state(), ShardState::Ready, "and now the link is really dead");
 }
 
+/// Scenario 78, the machine's part: a replay that is not read proves nothing against the session; the
+/// patience counts from when reading goes on.
+#[test]
+fn paused_reads_keep_a_session_that_is_resumed() {
+    let mut bench = Bench::ready_shard(1);
+    bench.handle(Input::ReadsPaused(true));
+    bench.dropped();
+    bench.advance_to_connect();
+    bench.connected();
+    assert!(!bench.machine.may_pause_reads(), "HELLO must be read");
+    bench.hello();
+    assert!(bench.machine.may_pause_reads());
+    bench.advance(INTERVAL * 20);
+    assert_eq!(bench.state(), ShardState::Resuming);
+    bench.handle(Input::ReadsPaused(false));
+    bench.advance(Duration::from_secs(119));
+    assert_eq!(bench.state(), ShardState::Resuming);
+    bench.dispatch(9, "RESUMED");
+    assert_eq!(bench.state(), ShardState::Ready);
+    assert_eq!(bench.sent_with(6).len(), 1);
+}
+
 /// The latency is that of the last beat.
 #[test]
 fn latency_is_measured() {

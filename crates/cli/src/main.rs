@@ -9,6 +9,7 @@ mod demo;
 mod interrupt;
 mod plan;
 mod sim;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ enum Command {
     Demo(demo::Arguments),
     Sim(sim::Arguments),
     Plan(plan::Arguments),
+    Soak(soak::Arguments),
 }
 
 #[tokio::main]
@@ -35,6 +37,8 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Sim(arguments) => sim::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments).await,
+        // Worlds have runtimes of their own.
+        Command::Soak(arguments) => tokio::task::block_in_place(|| soak::run(&arguments)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,371 @@
+//! Lives through a world.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shardwright_sim::{Acks, Action, Ready, Simulator, Target};
+use tokio::time::{Instant, advance, sleep_until};
+
+use crate::host::Host;
+use crate::judge;
+use crate::network::Weather;
+use crate::trouble::{GuildTrouble, What};
+use crate::world::World;
+
+/// Patience with the recovery once all troubles are over: a connection that nothing was read from, a
+/// backoff, a wait for READY, and commands behind their limit.
+const RECOVERY: Duration = Duration::from_secs(45 * 60);
+
+/// Patience with a client that stops.
+const STOP: Duration = Duration::from_secs(30);
+
+/// What a good world was like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lived {
+    /// Virtual hours times shards.
+    pub shard_hours: f64,
+    /// Dispatches that came to the host.
+    pub events: u64,
+    /// Sessions that began.
+    pub identifies: u64,
+    /// Sessions that were resumed.
+    pub resumes: u64,
+    /// Commands that were answered.
+    pub commands: u64,
+}
+
+/// What a broken promise looks like.
+#[derive(Debug, Clone)]
+pub struct Broken {
+    /// What must not be, in the order it was noticed.
+    pub problems: Vec<String>,
+    /// What the simulator saw around the first of them.
+    pub history: Vec<String>,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problems.iter().try_for_each(|problem| writeln!(f, "  ! {problem}"))
+    }
+}
+
+/// A time during which the machine stood still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Freeze {
+    pub(crate) from: Duration,
+    pub(crate) to: Duration,
+}
+
+/// Something that happens at a time of the world.
+enum Moment {
+    /// A trouble begins.
+    Begins(usize),
+    /// It ends.
+    Ends(usize),
+}
+
+thread_local! {
+    /// What panicked in this thread, while it lives through a world.
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+impl World {
+    /// Lives through it, on this thread, and judges.
+    ///
+    /// # Errors
+    /// What was broken.
+    pub fn run(&self) -> Result<Lived, Broken> {
+        collect_panics();
+        PANICS.set(Some(Vec::new()));
+        // The client seeds its shards from this thread's generator.
+        fastrand::seed(self.seed);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let live = || runtime.block_on(async { Life::new(self).live().await });
+        panic::catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|_| {
+            let panics = PANICS.take().unwrap_or_default();
+            Err(Broken { problems: panics, history: Vec::new() })
+        })
+    }
+}
+
+/// A world that is lived through.
+struct Life<'a> {
+    world: &'a World,
+    simulator: Simulator,
+    weather: Weather,
+    host: Host<'a>,
+    began: Instant,
+    /// Until when the host looks at nothing.
+    stalled_until: Instant,
+    freezes: Vec<Freeze>,
+    rng: fastrand::Rng,
+}
+
+impl<'a> Life<'a> {
+    fn new(world: &'a World) -> Self {
+        let simulator = Simulator::new(world.options.clone()).expect("valid options");
+        let weather = Weather::new(simulator.clone(), world.seed, world.delay_max);
+        let began = Instant::now();
+        Self {
+            host: Host::start(world, &simulator, &weather),
+            world,
+            simulator,
+            weather,
+            began,
+            stalled_until: began,
+            freezes: Vec::new(),
+            rng: fastrand::Rng::with_seed(world.seed),
+        }
+    }
+
+    /// The troubles, the recovery, the judgement.
+    async fn live(mut self) -> Result<Lived, Broken> {
+        tokio::spawn(self.simulator.traffic());
+        self.troubles().await;
+        self.recover().await;
+        let end = self.simulator.now();
+        if self.host.problems.is_empty() {
+            judge::judge(&mut self.host, self.world, &self.simulator, &self.weather, &self.freezes);
+        }
+        self.end().await;
+        for panic in PANICS.take().unwrap_or_default() {
+            self.host.problem(format!("a task panicked: {panic}"));
+        }
+        self.simulator.shutdown();
+        if !self.host.problems.is_empty() {
+            let history = judge::history(&self.simulator, &self.host.problems[0]);
+            return Err(Broken { problems: self.host.problems, history });
+        }
+        let counts = self.simulator.look(|seen| seen.counts);
+        Ok(Lived {
+            shard_hours: f64::from(self.world.shards) * end.as_secs_f64() / 3_600.0,
+            events: self.host.sessions.values().map(|log| log.came.len() as u64).sum(),
+            identifies: counts.identified,
+            resumes: counts.resumed,
+            commands: self.host.replies,
+        })
+    }
+
+    /// Everything that goes wrong, at its time.
+    async fn troubles(&mut self) {
+        let mut moments: Vec<(Duration, Moment)> = Vec::new();
+        for (index, trouble) in self.world.troubles.iter().enumerate() {
+            moments.push((trouble.at, Moment::Begins(index)));
+            if let Some(lasts) = trouble.lasts {
+                moments.push((trouble.at + lasts, Moment::Ends(index)));
+            }
+        }
+        moments.sort_by_key(|(at, _)| *at);
+        for (at, moment) in moments {
+            self.pass_until(self.began + at).await;
+            match moment {
+                Moment::Begins(index) => self.begin(index).await,
+                Moment::Ends(index) => self.end_of(&self.world.troubles[index].what).await,
+            }
+            if !self.host.problems.is_empty() {
+                return;
+            }
+        }
+        self.pass_until(self.began + self.world.lasts).await;
+    }
+
+    /// The host does its work until then.
+    async fn pass_until(&mut self, until: Instant) {
+        let mut next_command = self.next_command();
+        while Instant::now() < until && self.host.problems.is_empty() {
+            let now = Instant::now();
+            if now >= self.stalled_until {
+                self.host.poll();
+            }
+            if now >= next_command {
+                self.host.command();
+                next_command = self.next_command();
+            }
+            sleep_until((now + self.world.poll_every).min(until)).await;
+        }
+    }
+
+    fn next_command(&mut self) -> Instant {
+        let wait_s = 2.0 * self.world.command_every_s * self.rng.f64();
+        Instant::now() + Duration::from_secs_f64(wait_s)
+    }
+
+    /// A trouble begins.
+    async fn begin(&mut self, index: usize) {
+        let trouble = &self.world.troubles[index];
+        let lasts = trouble.lasts.unwrap_or_default();
+        match &trouble.what {
+            What::Discord(action) | What::Spell(action, _) => self.act(action),
+            What::Guild(what, index) => self.guild(*what, *index),
+            What::Outage(host, how) => self.weather.set(host, Some(*how)),
+            What::HostStalls => {
+                self.stalled_until = self.stalled_until.max(Instant::now() + lasts);
+            }
+            What::HostRestarts(mode) => {
+                if !self.host.stopping {
+                    self.host.stop(*mode);
+                }
+            }
+            What::Burst(count) => (0..*count).for_each(|_| self.host.gateway_command()),
+            What::RestartShard { shard, resume } => {
+                if !resume {
+                    self.host.gave_up.insert(*shard);
+                }
+                self.host.send(&restart_shard(*shard, *resume));
+            }
+            What::Frozen => {
+                let from = self.simulator.now();
+                advance(lasts).await;
+                self.freezes.push(Freeze { from, to: self.simulator.now() });
+            }
+        }
+    }
+
+    /// A trouble ends.
+    async fn end_of(&mut self, what: &What) {
+        match what {
+            What::Spell(_, end) => self.act(end),
+            What::Guild(GuildTrouble::Fails, index) => {
+                let guilds = self.simulator.guilds();
+                if let Some(guild) = guilds.get(index % guilds.len().max(1)) {
+                    self.act(&Action::GuildUp { guild: *guild });
+                }
+            }
+            What::Outage(host, _) => self.weather.set(host, None),
+            What::HostRestarts(_) => self.restart().await,
+            _ => {}
+        }
+    }
+
+    fn guild(&mut self, what: GuildTrouble, index: usize) {
+        let guilds = self.simulator.guilds();
+        let Some(guild) = guilds.get(index % guilds.len().max(1)).copied() else { return };
+        match what {
+            GuildTrouble::Fails => self.act(&Action::GuildDown { guild }),
+            GuildTrouble::Left => self.act(&Action::LeaveGuild { guild }),
+            GuildTrouble::Joined => self.act(&Action::JoinGuild {}),
+        }
+    }
+
+    /// A stopped client makes room for a new one.
+    async fn restart(&mut self) {
+        if !self.host.stopping {
+            return;
+        }
+        self.until_closed().await;
+        self.host.start_anew();
+    }
+
+    /// Waits for the end of a client that stops.
+    async fn until_closed(&mut self) {
+        let deadline = Instant::now() + STOP;
+        while !self.host.closed {
+            self.host.poll();
+            if Instant::now() > deadline {
+                self.host.problem(format!("the client did not stop within {} s", STOP.as_secs()));
+                return;
+            }
+            sleep_until(Instant::now() + self.world.poll_every).await;
+        }
+    }
+
+    /// All is well again, and in some time everybody is.
+    async fn recover(&mut self) {
+        self.stalled_until = Instant::now();
+        self.restart().await;
+        self.weather.clear();
+        self.simulator.clear_faults();
+        self.act(&Action::Ready { shard: None, ready: Ready::AtOnce });
+        for action in [
+            Action::Slow { target: Target::All, bytes_per_second: None },
+            Action::Acks { target: Target::All, acks: Acks::Normal },
+            Action::Stall { target: Target::All, stall: false },
+        ] {
+            self.act(&action);
+        }
+        let reset = Duration::from_millis(self.world.options.session_starts.reset_after_ms);
+        let deadline = (self.began + reset).max(Instant::now()) + RECOVERY;
+        // Traffic goes on until all are back, so that half-open links are found by their silence only.
+        while !self.host.is_ready() || !self.host.open.is_empty() {
+            self.host.poll();
+            // A person has mended what was wrong.
+            while let Some((shard, _)) = self.host.fatal.pop_first() {
+                self.host.gave_up.insert(shard);
+                self.host.send(&restart_shard(shard, false));
+            }
+            if !self.host.problems.is_empty() {
+                return;
+            }
+            if Instant::now() > deadline {
+                let status = self.host.client.status_json();
+                let open = self.host.open.len();
+                self.host.problem(format!(
+                    "not all is well long after the troubles: {open} commands are open; {status}"
+                ));
+                return;
+            }
+            sleep_until(Instant::now() + self.world.poll_every).await;
+        }
+        let quiet = self.simulator.set_traffic(0.0);
+        debug_assert!(quiet.is_ok());
+        // A half-open link may look ready until a heartbeat is missed, so nobody is back for certain
+        // before two of them; then there has been time for everything to arrive, too.
+        for _ in 0..2 {
+            let interval = Duration::from_millis(self.world.options.heartbeat_interval_ms);
+            let until = Instant::now() + 3 * interval;
+            while Instant::now() < until || !self.host.is_ready() {
+                self.host.poll();
+                if Instant::now() > deadline + RECOVERY || !self.host.problems.is_empty() {
+                    self.host.problem("a shard was lost again without a trouble".to_owned());
+                    return;
+                }
+                sleep_until(Instant::now() + self.world.poll_every).await;
+            }
+        }
+        let told = self.host.client.status_json() + &self.host.client.metrics_text();
+        self.host.look_for_token(told.as_bytes());
+    }
+
+    /// The client stops in time.
+    async fn end(&mut self) {
+        self.host.stop(shardwright::shard::StopMode::Close);
+        self.until_closed().await;
+    }
+
+    /// Has the simulator do something.
+    fn act(&mut self, action: &Action) {
+        if let Err(error) = self.simulator.act(action) {
+            self.host.problem(format!("the simulator refused {action:?}: {error}"));
+        }
+    }
+}
+
+/// The command that restarts a shard.
+fn restart_shard(shard: u32, resume: bool) -> Value {
+    json!({"type": "restart_shard", "shard": shard, "resume": resume})
+}
+
+/// Keeps what panics while a thread lives through a world, instead of printing it.
+fn collect_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let kept = PANICS.try_with(|panics| {
+                let mut panics = panics.borrow_mut();
+                panics.as_mut().map(|panics| panics.push(info.to_string())).is_some()
+            });
+            if kept != Ok(true) {
+                before(info);
+            }
+        }));
+    });
+}

@@ -26,6 +26,7 @@ test: ## run every check there is, as CI does
 	@scripts/setup.sh test
 	@echo "== Format"
 	@cargo fmt --all --check
+	@cargo fmt --check --manifest-path tests/foreign/twilight/Cargo.toml
 	@echo "== Lints"
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@echo "== Tests: engine, simulator, program, C ABI"
@@ -35,6 +36,8 @@ test: ## run every check there is, as CI does
 	@echo "== Other hosts: Node.js, LuaJIT, Ruby, Perl, Go, C#, CMake, libuv"
 	@examples/test.sh $(CAPI)
 	@SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright bindings/python/test.sh
+	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
+	@tests/foreign/test.sh $(CAPI)
 	@echo "== All tests passed"
 
 # -- for users -----------------------------------------------------------------
@@ -72,6 +75,7 @@ generate: ## write what is made of the source: the header, the references in doc
 
 lint: ## format and lint
 	@cargo fmt --all
+	@cargo fmt --manifest-path tests/foreign/twilight/Cargo.toml
 	@cargo clippy --workspace --all-targets
 
 clean: ## remove what was built

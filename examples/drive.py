@@ -107,17 +107,19 @@ class Process:
 class Simulator(Process):
     """A simulated Discord on a free port."""
 
-    def __init__(self, program):
+    def __init__(self, program, shards=SHARDS, max_concurrency=16, identify_window_ms=0):
         # Some traffic, so that the bots have more to read than what is meant for them.
         super().__init__([
-            str(program), "sim", "--listen", "127.0.0.1:0", "--shards", str(SHARDS), "--max-concurrency", "16",
-            "--guilds", str(4 * SHARDS), "--members", "20", "--events-per-second", "40"], os.environ, quiet=True)
+            str(program), "sim", "--listen", "127.0.0.1:0", "--shards", str(shards),
+            "--max-concurrency", str(max_concurrency), "--guilds", str(4 * shards), "--members", "20",
+            "--events-per-second", "40"], os.environ, quiet=True)
         url = r"^ +%s +(http\S+)"
         self.api_url = self.expect(url % "REST", "its REST URL")[0][1]
+        self.gateway_url = self.expect(r"^ +gateway +(ws\S+)", "its gateway's URL")[0][1]
         self.control = self.expect(url % "control", "its control URL")[0][1]
         self.token = self.expect(r"DISCORD_TOKEN=(\S+)", "its token")[0][1]
-        # The bots start several times in a row; waiting for identify windows is tested elsewhere.
-        self.post("do", {"do": "configure", "options": {"identify_window_ms": 0}})
+        # The bots of the examples start several times in a row; they need not wait for identify windows.
+        self.post("do", {"do": "configure", "options": {"identify_window_ms": identify_window_ms}})
 
     def post(self, path, body):
         """A control request."""
@@ -147,13 +149,13 @@ def end_cleanly_when_terminated():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
-def a_channel_of_each_shard(simulator):
+def a_channel_of_each_shard(simulator, shards=SHARDS):
     """One text channel for each shard, in a guild that is on it."""
     channels = {}
     for guild in simulator.get("guilds"):
-        channels.setdefault((int(guild["id"]) >> 22) % SHARDS, guild["text_channels"][0])
-    if len(channels) != SHARDS:
-        raise Failure(f"the simulator has guilds for {len(channels)} of {SHARDS} shards")
+        channels.setdefault((int(guild["id"]) >> 22) % shards, guild["text_channels"][0])
+    if len(channels) != shards:
+        raise Failure(f"the simulator has guilds for {len(channels)} of {shards} shards")
     return channels
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test|hosts
+# Usage: scripts/setup.sh demo|test|hosts|foreign
 set -eu
 
 missing=
@@ -42,6 +42,12 @@ hosts)
     need mono-mcs mcs --version
     need mono-runtime mono --version
     need libmono-posix4.0-cil test -e /usr/lib/mono/4.5/Mono.Posix.dll
+    ;;
+foreign)
+    need python3 python3 --version
+    need python3-venv python3 -c 'import ensurepip'
+    need nodejs node --version
+    need npm npm --version
     ;;
 esac
 [ -n "$missing" ] || exit 0

@@ -30,6 +30,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SHARDS = 4
 # Patience with a single step, on a machine that may be busy. A step that takes longer has failed.
 PATIENCE_S = 60
+# The bots start several times in a row; waiting for identify windows is tested elsewhere.
+NO_IDENTIFY_WINDOWS = {"identify_window_ms": 0}
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 RELEASE = REPOSITORY / "target" / "release"
@@ -107,7 +109,7 @@ class Process:
 class Simulator(Process):
     """A simulated Discord on a free port."""
 
-    def __init__(self, program, shards=SHARDS, max_concurrency=16, identify_window_ms=0):
+    def __init__(self, program, shards=SHARDS, max_concurrency=16, options=NO_IDENTIFY_WINDOWS):
         # Some traffic, so that the bots have more to read than what is meant for them.
         super().__init__([
             str(program), "sim", "--listen", "127.0.0.1:0", "--shards", str(shards),
@@ -118,8 +120,7 @@ class Simulator(Process):
         self.gateway_url = self.expect(r"^ +gateway +(ws\S+)", "its gateway's URL")[0][1]
         self.control = self.expect(url % "control", "its control URL")[0][1]
         self.token = self.expect(r"DISCORD_TOKEN=(\S+)", "its token")[0][1]
-        # The bots of the examples start several times in a row; they need not wait for identify windows.
-        self.post("do", {"do": "configure", "options": {"identify_window_ms": identify_window_ms}})
+        self.post("do", {"do": "configure", "options": options})
 
     def post(self, path, body):
         """A control request."""

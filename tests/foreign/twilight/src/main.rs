@@ -2,6 +2,7 @@
 
 use std::env;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use futures_util::StreamExt;
@@ -13,6 +14,9 @@ use twilight_gateway::{
     CloseFrame, ConfigBuilder, Event, EventTypeFlags, Intents, Message, Shard, create_recommended,
 };
 use twilight_http::Client;
+
+/// Set before the shards are closed for good: a close of their own is followed by a reconnect.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -43,6 +47,7 @@ async fn main() -> anyhow::Result<()> {
     let running: Vec<_> = running.collect();
 
     terminate.recv().await;
+    ENDING.store(true, Ordering::Relaxed);
     for sender in senders {
         sender.close(CloseFrame::NORMAL)?;
     }
@@ -60,7 +65,7 @@ async fn run(mut shard: Shard<InMemoryQueue>, http: Arc<Client>) {
             Ok(Message::Text(text)) => text,
             Ok(Message::Close(frame)) => {
                 println!("shard {id}: closed {frame:?}");
-                if frame.is_some_and(|frame| frame.code == CloseFrame::NORMAL.code) {
+                if ENDING.load(Ordering::Relaxed) {
                     return;
                 }
                 continue;

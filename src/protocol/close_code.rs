@@ -81,8 +81,9 @@ impl CloseCode {
                  Developer Portal"
             }
             4010 => {
-                "this shard id and shard total do not fit: the id must be below the total, and a bot \
-                 with large-bot sharding needs a multiple of the number that /gateway/bot recommends"
+                "this shard id and shard total do not fit: the id must be below the total, and for a \
+                 bot with large-bot sharding the total must be a multiple of the number that Discord \
+                 assigned to it: set `shards` to one, or to \"auto\""
             }
             4011 => {
                 "the shard would carry more than 2500 guilds: raise the number of shards, or use \

@@ -217,6 +217,11 @@ impl Host {
         self.told.iter().filter(move |t| t.kind == EventKind::Dispatch && t.name == name)
     }
 
+    /// Refusals for good.
+    pub(crate) fn fatal(&self) -> impl Iterator<Item = &Told> {
+        self.told.iter().filter(|told| told.kind == EventKind::Fatal)
+    }
+
     /// Waits until the host has the last event that the simulator sent to each shard.
     pub(crate) async fn until_all_came(&mut self, simulator: &Simulator, shards: u32) {
         for shard_id in 0..shards {

@@ -73,6 +73,63 @@ async fn intents_that_were_not_granted_are_explained() {
     assert!(error.contains("4014") && error.contains("Developer Portal"), "{error}");
 }
 
+/// Scenario 68: with large-bot sharding, a total that is no multiple of Discord's number is refused.
+/// Each shard says so, with what to do, and asks once; a total that fits is taken.
+#[tokio::test(start_paused = true)]
+async fn a_total_that_is_no_multiple_is_explained() {
+    let simulator = simulator(Options { large_bot_multiple: 4, ..four_shards() });
+    let mut host = Host::start(&simulator, json!({"shards": 6}));
+    host.until("all are refused", |host| host.fatal().count() == 6).await;
+    for fatal in host.fatal() {
+        assert_eq!((fatal.status, &fatal.data["close_code"]), (-12, &json!(4010)));
+        let reason = fatal.data["reason"].as_str().expect("a text");
+        let told =
+            ["invalid shard", "multiple of the number that Discord assigned", "a multiple of 4"];
+        assert!(told.iter().all(|part| reason.contains(part)), "{reason}");
+    }
+    host.during(Duration::from_secs(1_000)).await;
+    assert_eq!(simulator.look(|seen| (seen.counts.identifies, seen.counts.identified)), (6, 0));
+    assert_eq!(host.client.wait_ready(None).expect_err("never").kind(), ErrorKind::Fatal);
+    host.stop(StopMode::Close).await;
+
+    let mut host = Host::start(&simulator, json!({"shards": 8}));
+    host.until_ready().await;
+    assert_eq!(host.fatal().count(), 0);
+}
+
+/// Scenario 69, the fatal half: a shard that would carry more than 2500 guilds is refused, with what to
+/// do; the one beside it runs on, and more shards are the cure.
+#[tokio::test(start_paused = true)]
+async fn a_shard_with_too_many_guilds_is_explained() {
+    let simulator = simulator(Options {
+        guilds: 5_001,
+        recommended_shards: 3,
+        members_per_guild: 1,
+        ..four_shards()
+    });
+    // Without the intent GUILDS thousands of guilds are only a list in READY.
+    let mut host = Host::start(&simulator, json!({"shards": 2, "intents": ["GUILD_MESSAGES"]}));
+    host.until("a refusal and a READY", |host| {
+        host.fatal().count() == 1 && host.dispatches("READY").count() == 1
+    })
+    .await;
+    let fatal = host.fatal().next().expect("came");
+    assert_eq!((fatal.shard_id, fatal.status, &fatal.data["close_code"]), (0, -12, &json!(4011)));
+    let reason = fatal.data["reason"].as_str().expect("a text");
+    let told = ["sharding required", "raise the number of shards", "2501 guilds"];
+    assert!(told.iter().all(|part| reason.contains(part)), "{reason}");
+    host.during(Duration::from_secs(1_000)).await;
+    assert_eq!(simulator.look(|seen| (seen.counts.identifies, seen.counts.identified)), (2, 1));
+    assert_eq!(host.shard_status(0)["state"], "fatal");
+    assert_eq!(host.shard_status(1)["state"], "ready");
+    host.stop(StopMode::Close).await;
+
+    let mut host =
+        Host::start(&simulator, json!({"shards": "auto", "intents": ["GUILD_MESSAGES"]}));
+    host.until_ready().await;
+    assert_eq!(host.fatal().count(), 0);
+}
+
 /// Scenario 4: a REST API that is down holds up the start, with a reason, until it is back; shards
 /// that run do not need it.
 #[tokio::test(start_paused = true)]

@@ -56,7 +56,11 @@ if wanted twilight "Rust (https://rustup.rs)" cargo --version; then
     building=$!
 fi
 
-if wanted discord.py "Python with venv" python3 -c 'import ensurepip' && wanted hikari "Python with venv" true; then
+python=
+for client in discord.py hikari; do
+    if wanted "$client" "Python with venv" python3 -c 'import ensurepip'; then python=yes; fi
+done
+if [ -n "$python" ]; then
     installed requirements.txt || {
         python3 -m venv --clear "$folder/venv" &&
             "$folder/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" &&
@@ -64,7 +68,10 @@ if wanted discord.py "Python with venv" python3 -c 'import ensurepip' && wanted 
     } >"$folder/log" 2>&1 || failed discord.py hikari
 fi
 
-if wanted @discordjs/ws "Node.js 18 with npm" sh -c 'npm --version && node -e "process.exit(parseInt(process.versions.node) < 18)"'; then
+node_18() {
+    npm --version && node -e 'process.exit(parseInt(process.versions.node) < 18)'
+}
+if wanted @discordjs/ws "Node.js 18 with npm" node_18; then
     mkdir -p "$folder/node"
     cp "$here/package.json" "$here/discord_js_ws.mjs" "$folder/node"
     installed package.json || {

@@ -1,0 +1,46 @@
+"""
+Runs the gateway shards of a Discord bot. A Rust engine holds the shards; this package makes it feel like Julia:
+
+    using Shardwright
+
+    client = Client(ENV["DISCORD_TOKEN"]; intents = IntentGuilds | IntentGuildMessages | IntentMessageContent)
+
+    on(client, :MESSAGE_CREATE) do c, event
+        event.content == "!ping" && create_message(c, event.channel_id; content = "Pong!")
+    end
+
+    start(client)
+"""
+module Shardwright
+
+using FileWatching: FDWatcher
+using Logging
+
+export Client, Event, Reply, JSONObject, ShardStatus
+export on, events, start, wait_ready, shard_status, status, guild_count, healthy, metrics
+export data, raw, event_name, shard_id, sequence, guild_id, received_at, isreplayed
+export rest, create_message, update_presence, update_voice_state, request_guild_members,
+    request_soundboard_sounds, request_channel_info, gateway_command, restart_shard, send_command, cancel
+export get_gateway_bot, shard_for_guild, library_version
+export ShardException, ShardError, ClosedError, FatalError, ShardTimeout, RESTError, JSONError
+export parse_json, to_json
+
+include("lib.jl")
+const Lib = LibShardwright
+
+include("errors.jl")
+include("json.jl")
+include("intents.jl")
+include("events.jl")
+include("client.jl")
+include("commands.jl")
+
+function __init__()
+    Lib.load()
+    atexit(close_all)
+end
+
+"The version of the loaded library, such as `\"shardwright/0.1.0 …\"`."
+library_version() = unsafe_string(Lib.shard_version())
+
+end

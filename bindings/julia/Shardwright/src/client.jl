@@ -1,0 +1,602 @@
+# The client: one task (the pump) takes events from the engine and answers from it, another (the dispatcher)
+# brings the events to handlers and channels. Both run on the thread that called `start`.
+
+"Events taken from the engine with one call."
+const BATCH = 256
+
+"Events taken and not yet delivered, above which the pump leaves them in the engine, whose queue is bounded."
+const MAX_WAITING = 1024
+
+"The answer to a command, which may still have to come: `fetch` waits for it."
+mutable struct Reply
+    command_id::UInt64
+    what::String # for errors: what was asked
+    answer::Channel{Tuple{Int,String}} # status and JSON
+end
+
+# What the tasks need. It does not know the client, so that a client nobody holds can be collected; see `on`.
+mutable struct Core
+    handle::Ptr{Cvoid}
+    started::Bool
+    closing::Bool
+    ended::Bool # the pump has seen the end of the stream
+    fatal::Union{Nothing,String}
+    client::WeakRef
+    holder::Any # the client, once it is running and has somebody to tell
+    pending::Dict{UInt64,Reply}
+    lock::ReentrantLock # of `pending`
+    handlers::Dict{String,Vector{Any}}
+    channels::Vector{Tuple{Set{String},Channel{Event}}}
+    waiting::Vector{Event}
+    held::Vector{Lib.ShardEvent} # polled only to get at answers: the engine's memory until there is room
+    changed::Threads.Condition
+    slots::Channel{Nothing} # one per handler that runs
+    finished::Threads.Condition
+end
+
+"""
+    Client(token = ENV["DISCORD_TOKEN"]; intents, num_shards, shards, keywords…)
+
+A bot: its shards and what happens on them. Register handlers with [`on`](@ref), then [`start`](@ref) it.
+
+# Keywords
+- `intents`: `IntentGuilds | IntentGuildMessages`, or `[:GUILDS, :GUILD_MESSAGES]`.
+- `num_shards`: how many shards the bot has; without it as many as Discord recommends.
+- `shards`: those to run in this process, such as `0:3` or `[0, 5]`, of `num_shards`.
+- `presence`: the presence at the start, `(status = "idle", activities = [(name = "chess", type = 0)])`.
+- `events`: the dispatches to let through at all, such as `[:MESSAGE_CREATE]`.
+- `log_level`: `:off`, `:error`, `:warn`, `:info` (the default), `:debug`, `:trace`. The engine's log goes to
+  Julia's logger.
+- `handler_tasks = 64`: handlers that may run at the same time; further events wait.
+- `api_url` and every other key of the [configuration](../../../../docs/configuration.md), by its name.
+
+`client.num_shards` is the number of shards of the bot (`nothing` until it is known), `client.shards` is
+[`shard_status(client)`](@ref shard_status), `client.running` whether it was started and not closed.
+"""
+mutable struct Client
+    core::Core
+    num_shards::Union{Nothing,Int}
+    shard_ids::Union{Nothing,Vector{Int}}
+    last_status::Union{Nothing,JSONObject} # of a closed one
+end
+
+"Clients to close when Julia exits."
+const LIVE = Dict{UInt,WeakRef}()
+const LIVE_LOCK = ReentrantLock()
+
+function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_shards = nothing, shards = nothing,
+                log_level = nothing, handler_tasks::Integer = 64, options...)
+    handler_tasks > 0 || throw(ArgumentError("handler_tasks is $handler_tasks; at least one handler must be able to run"))
+    config = Dict{String,Any}("intents" => intents_config(intents))
+    for (key, value) in options
+        config[string(key)] = value
+    end
+    token === nothing || isempty(token) || (config["token"] = token)
+    total, ids = shards_config!(config, num_shards, shards)
+    # Without a wish here, the engine may be told by its environment.
+    if log_level !== nothing || (!haskey(config, "log") && isempty(get(ENV, "SHARDWRIGHT_LOG", "")))
+        config["log"] = Dict("to" => "events", "level" => string(something(log_level, :info)))
+    end
+    json = to_json(config)
+    handle = Lib.shard_client_new(json, sizeof(json))
+    handle == C_NULL && throw(exception(Lib.shard_last_status(), last_error()))
+    slots = Channel{Nothing}(handler_tasks)
+    core = Core(handle, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [], [],
+        Threads.Condition(), slots, Threads.Condition())
+    client = Client(core, total, ids, nothing)
+    core.client = WeakRef(client)
+    finalizer(abandon, client)
+    lock(LIVE_LOCK) do
+        filter!(entry -> entry.second.value !== nothing, LIVE)
+        LIVE[objectid(core)] = WeakRef(client)
+    end
+    return client
+end
+
+function shards_config!(config, num_shards, shards)
+    if num_shards === nothing || num_shards in (:auto, "auto")
+        shards === nothing || throw(ArgumentError("shards = $shards needs num_shards: of how many they are"))
+        num_shards === nothing || (config["shards"] = "auto")
+        return nothing, nothing
+    end
+    num_shards isa Integer && num_shards > 0 ||
+        throw(ArgumentError("num_shards is $(repr(num_shards)); it is a positive number, or :auto"))
+    if shards === nothing
+        config["shards"] = num_shards
+        return Int(num_shards), collect(0:(num_shards - 1))
+    end
+    ids = sort!(unique!(Int[id for id in shards]))
+    isempty(ids) && throw(ArgumentError("shards is empty"))
+    all(id -> 0 <= id < num_shards, ids) ||
+        throw(ArgumentError("shards = $shards, but with num_shards = $num_shards they are 0 to $(num_shards - 1)"))
+    config["shards"] = Dict("total" => num_shards, "ids" => ids)
+    return Int(num_shards), ids
+end
+
+# A finalizer may not wait: the engine's threads are told to drop everything, and end by themselves.
+function abandon(client::Client)
+    core = getfield(client, :core)
+    core.handle == C_NULL && return
+    Lib.shard_client_stop(core.handle, Lib.SHARD_STOP_ABORT, 0)
+    Lib.shard_client_free(core.handle)
+    core.handle = C_NULL
+end
+
+"Closes whatever is open, so that the engine's threads do not outlive Julia. Waits two seconds at most for each."
+function close_all()
+    for reference in collect(values(LIVE))
+        client = reference.value
+        client === nothing && continue
+        core = getfield(client, :core)
+        core.closing = true
+        handle = core.handle
+        core.handle = C_NULL
+        handle == C_NULL || Lib.shard_client_free(handle) # stops it resumably first
+    end
+end
+
+function Base.getproperty(client::Client, name::Symbol)
+    name === :num_shards && return num_shards(client)
+    name === :shards && return shard_status(client)
+    name === :running && return getfield(client, :core).started && isopen(client)
+    throw(ArgumentError("a Client has num_shards, shards and running, but no $name"))
+end
+
+Base.propertynames(::Client, private::Bool = false) = (:num_shards, :shards, :running)
+
+function num_shards(client::Client)
+    known = getfield(client, :num_shards)
+    if known === nothing
+        known = status(client).shard_total
+        setfield!(client, :num_shards, known)
+    end
+    return known
+end
+
+function Base.show(io::IO, client::Client)
+    print(io, "Client(")
+    isopen(client) || return print(io, "closed)")
+    print(io, client.running ? "running, " : "not started, ")
+    count = client.num_shards
+    print(io, count === nothing ? "number of shards not known yet" : count == 1 ? "1 shard" : "$count shards", ")")
+end
+
+"Whether the client was not closed, and Discord did not refuse it."
+Base.isopen(client::Client) = (core = getfield(client, :core); core.handle != C_NULL && !core.closing && !core.ended)
+
+# The handle, or an error that says why there is none.
+function handle(client::Client)
+    core = getfield(client, :core)
+    core.handle == C_NULL && throw(ClosedError("the client was closed"))
+    return core.handle
+end
+
+"""
+    on(handler, client, names…)
+    on(client, :MESSAGE_CREATE) do c, event … end
+
+Calls `handler(client, event)` for every event with one of the names: Discord's for dispatches, and
+`:SHARD_STATE`, `:FATAL` and `:OVERFLOW` for the engine's own. Handlers run as tasks of their own, which start in
+the order of the events; they may wait for whatever they like. One that throws is logged with its backtrace.
+"""
+function on(handler, client::Client, names::Union{Symbol,AbstractString}...)
+    isempty(names) && throw(ArgumentError("on(client, :EVENT_NAME, …) needs the name of an event"))
+    core = getfield(client, :core)
+    for name in names
+        push!(get!(Vector{Any}, core.handlers, String(name)), handler)
+    end
+    hold(client)
+    return handler
+end
+
+"""
+    events(client, names…; size = 1024) -> Channel{Event}
+
+A channel of the events with these names, or without names of all dispatches. It closes with the client:
+`for event in events(client) … end` ends by itself. When nobody takes from it, it fills up, then the engine's
+queue does, and then the shards leave their sockets unread: nothing is lost. Close it to end the subscription.
+"""
+function events(client::Client, names::Union{Symbol,AbstractString}...; size::Integer = 1024)
+    isopen(client) || throw(ClosedError("the client was closed"))
+    channel = Channel{Event}(size)
+    push!(getfield(client, :core).channels, (Set{String}(map(String, names)), channel))
+    hold(client)
+    return channel
+end
+
+# A running client that somebody listens to lives until it is closed, even if no variable holds it; one that
+# nobody listens to may be collected.
+function hold(client::Client)
+    core = getfield(client, :core)
+    core.started && !core.ended && (core.holder = client)
+    return
+end
+
+listens(core::Core) = !isempty(core.handlers) || !isempty(core.channels)
+
+"""
+    start(client; blocking = true)
+
+Starts the shards, and waits until the client is closed; with `blocking = false` it returns at once. Throws
+[`FatalError`](@ref) when Discord refuses the token or the intents. Ctrl-C closes the client; its sessions can
+be resumed.
+"""
+function start(client::Client; blocking::Bool = true)
+    core = getfield(client, :core)
+    check(Lib.shard_client_start(handle(client)))
+    core.started = true
+    listens(core) && hold(client)
+    # A copy, so that whoever frees the client does not pull it from under the watcher.
+    fd = ccall(:fcntl, Cint, (Cint, Cint, Cint...), Lib.shard_client_event_fd(core.handle), F_DUPFD_CLOEXEC, 0)
+    fd < 0 && throw(SystemError("fcntl", Libc.errno()))
+    @async dispatch(core)
+    @async pump(core, RawFD(fd))
+    blocking || return client
+    try
+        wait(client)
+    finally
+        close(client) # after Ctrl-C, or a refusal
+    end
+    return client
+end
+
+const F_DUPFD_CLOEXEC = Sys.isapple() ? 67 : 1030
+
+# Waits for a condition that is signalled; what it is signalled for is asked under its lock.
+function wait_for(done, condition::Threads.Condition)
+    lock(condition)
+    try
+        while !done()
+            wait(condition)
+        end
+    finally
+        unlock(condition)
+    end
+end
+
+function signal(change, condition::Threads.Condition)
+    lock(condition)
+    try
+        change()
+        notify(condition)
+    finally
+        unlock(condition)
+    end
+    return
+end
+
+"Waits until the client is closed. Throws [`FatalError`](@ref) when that was because Discord refused it."
+function Base.wait(client::Client)
+    core = getfield(client, :core)
+    core.started || throw(ArgumentError("the client was not started"))
+    wait_for(() -> core.ended, core.finished)
+    core.fatal === nothing || throw(FatalError(core.fatal))
+    return
+end
+
+"""
+    close(client; resumable = true)
+
+Stops the client: channels close, commands that wait end with [`ClosedError`](@ref). By default its sessions can be
+resumed for some minutes; with `resumable = false` the bot goes offline at once. Closing it again does nothing.
+"""
+function Base.close(client::Client; resumable::Bool = true)
+    core = getfield(client, :core)
+    core.handle == C_NULL && return
+    core.closing = true
+    if core.started
+        how = resumable ? Lib.SHARD_STOP_RESUMABLE : Lib.SHARD_STOP_CLOSE
+        Lib.shard_client_stop(core.handle, how, 0)
+        signal(() -> nothing, core.changed)
+        wait_for(() -> core.ended, core.finished)
+    end
+    handle = core.handle
+    handle == C_NULL && return # another task was closing it, too
+    close_channels(core)
+    setfield!(client, :last_status, read_status(handle))
+    core.handle = C_NULL
+    # Its threads have ended, or never ran: this does not wait.
+    Lib.shard_client_free(handle)
+    lock(LIVE_LOCK) do
+        delete!(LIVE, objectid(core))
+    end
+    return
+end
+
+"A client for the length of a block: `Client(token; intents) do client … end` closes it at the end."
+function Client(body::Function, arguments...; options...)
+    client = Client(arguments...; options...)
+    try
+        return body(client)
+    finally
+        close(client)
+    end
+end
+
+# -- the pump -----------------------------------------------------------------
+
+# Calls are short and never wait: a C function that blocks would stop Julia's garbage collector on all threads.
+function pump(core::Core, fd::RawFD)
+    watcher = FDWatcher(fd, true, false)
+    batch = Vector{Lib.ShardEvent}(undef, BATCH)
+    try
+        while true
+            wait_for(() -> may_poll(core), core.changed)
+            count = Lib.shard_client_poll_events(core.handle, batch, BATCH, 0)
+            if count > 0
+                take(core, batch, count)
+                yield() # to the handlers, and whoever else is here
+            elseif count == 0
+                wait(watcher; readable = true)
+            elseif count != Lib.SHARD_E_INTERRUPTED
+                break # closed, or freed by the finalizer
+            end
+        end
+    catch problem
+        @error "the pump of a client failed; the client ends" exception = (problem, catch_backtrace())
+    finally
+        isempty(core.held) || Lib.shard_events_release(core.held, length(core.held))
+        empty!(core.held)
+        close(watcher)
+        ccall(:close, Cint, (Cint,), fd)
+        finish(core)
+    end
+end
+
+# With a backlog, only answers are worth a poll: a handler may be waiting for one, and not take its event before.
+may_poll(core::Core) = core.closing || !is_full(core) || !isempty(core.pending)
+
+# What is held comes after what waits, so while anything is held, everything new is.
+is_full(core::Core) = length(core.waiting) >= MAX_WAITING || !isempty(core.held)
+
+function take(core::Core, batch::Vector{Lib.ShardEvent}, count::Integer)
+    full = is_full(core)
+    taken = Event[]
+    kept = 0
+    for index in 1:count
+        raw = batch[index]
+        if raw.kind == Lib.SHARD_EVENT_REPLY
+            answer(core, raw.command_id, Int(raw.status), text(raw.data, raw.data_len))
+        elseif raw.kind == Lib.SHARD_EVENT_LOG
+            log_line(raw)
+        else
+            name = name_of(raw)
+            raw.kind == Lib.SHARD_EVENT_FATAL && refused(core, raw)
+            raw.kind == Lib.SHARD_EVENT_OVERFLOW && @warn "the event queue was full" dropped = raw.status
+            if !core.closing && wanted(core, name)
+                if full
+                    # Not copied and not given back: the engine counts these bytes, and stops reading at its bound.
+                    push!(core.held, raw)
+                    batch[index] = RELEASED
+                    continue
+                end
+                push!(taken, Event(raw, name))
+            end
+        end
+    end
+    Lib.shard_events_release(batch, count)
+    isempty(taken) || signal(() -> append!(core.waiting, taken), core.changed)
+    return
+end
+
+"What an event is once it was released."
+const RELEASED = Lib.ShardEvent(0, 0, 0, 0, 0, 0, C_NULL, 0, C_NULL, 0, 0, 0, C_NULL, (0, 0))
+
+function name_of(raw::Lib.ShardEvent)
+    raw.kind == Lib.SHARD_EVENT_DISPATCH && return text(raw.name, raw.name_len)
+    raw.kind == Lib.SHARD_EVENT_SHARD_STATE && return "SHARD_STATE"
+    raw.kind == Lib.SHARD_EVENT_FATAL && return "FATAL"
+    raw.kind == Lib.SHARD_EVENT_OVERFLOW && return "OVERFLOW"
+    return "" # of a later version: nobody asked for it
+end
+
+const OWN_NAMES = ("SHARD_STATE", "FATAL", "OVERFLOW", "")
+
+hears(names::Set{String}, name) = isempty(names) ? !(name in OWN_NAMES) : name in names
+wanted(core::Core, name) =
+    haskey(core.handlers, name) || any(channel -> hears(channel[1], name), core.channels)
+
+function answer(core::Core, command_id, status, json)
+    reply = lock(core.lock) do
+        pop!(core.pending, command_id, nothing)
+    end
+    reply === nothing || put!(reply.answer, (status, json))
+    return
+end
+
+# Ends the client when nothing of it is left to run: a refused token, or the last shard refused.
+function refused(core::Core, raw::Lib.ShardEvent)
+    said = parse_json(text(raw.data, raw.data_len))
+    reason = string(said isa JSONObject ? something(said.reason, "no reason given") : "no reason given")
+    if raw.shard_id != Lib.SHARD_NONE
+        shards = something(read_status(core.handle).shards, [])
+        if any(shard -> shard.id != raw.shard_id && shard.state != "fatal", shards)
+            @error "Discord refused shard $(raw.shard_id); the others go on" reason
+            return
+        end
+    end
+    core.fatal === nothing && (core.fatal = reason)
+    Lib.shard_client_stop(core.handle, Lib.SHARD_STOP_CLOSE, 0)
+    return
+end
+
+const LEVELS = Dict(Lib.SHARD_LOG_ERROR => Logging.Error, Lib.SHARD_LOG_WARN => Logging.Warn,
+    Lib.SHARD_LOG_INFO => Logging.Info, Lib.SHARD_LOG_DEBUG => Logging.Debug)
+
+function log_line(raw::Lib.ShardEvent)
+    level = get(LEVELS, Int(raw.status), Logging.LogLevel(-2000))
+    @logmsg level text(raw.data, raw.data_len) _group = :shardwright _file = text(raw.name, raw.name_len) _line = 0
+    return
+end
+
+# -- the dispatcher -----------------------------------------------------------
+
+function dispatch(core::Core)
+    while true
+        wait_for(() -> !isempty(core.waiting) || core.closing || core.ended, core.changed)
+        core.closing && break # what was not delivered by now is not wanted any more
+        isempty(core.waiting) && break
+        now = core.waiting
+        signal(() -> refill(core), core.changed) # the pump may go on while these are delivered
+        for event in now
+            core.closing && break
+            deliver(core, event)
+        end
+    end
+    close_channels(core)
+    return
+end
+
+# Lets those wait next that were held because there was no room.
+function refill(core::Core)
+    held = splice!(core.held, 1:min(length(core.held), MAX_WAITING))
+    core.waiting = [Event(raw, name_of(raw)) for raw in held]
+    isempty(held) || Lib.shard_events_release(held, length(held))
+end
+
+function deliver(core::Core, event::Event)
+    name = getfield(event, :name)
+    for entry in copy(core.channels)
+        names, channel = entry
+        hears(names, name) || continue
+        try
+            put!(channel, event)
+        catch problem
+            # Whoever reads it has closed it.
+            isopen(channel) && rethrow()
+            filter!(other -> other !== entry, core.channels)
+        end
+    end
+    handlers = get(core.handlers, name, nothing)
+    handlers === nothing && return
+    for handler in copy(handlers)
+        client = core.client.value
+        client === nothing && return
+        put!(core.slots, nothing)
+        @async handle_event(core, handler, client, event)
+    end
+    return
+end
+
+function handle_event(core::Core, handler, client::Client, event::Event)
+    try
+        # A handler may be newer than this task.
+        Base.invokelatest(handler, client, event)
+    catch problem
+        name = getfield(event, :name)
+        @error "a handler of $name threw; the client goes on" exception = (problem, catch_backtrace())
+    finally
+        take!(core.slots)
+    end
+end
+
+# After the last event: everybody who still waits is told.
+function finish(core::Core)
+    left = lock(core.lock) do
+        replies = collect(values(core.pending))
+        empty!(core.pending)
+        replies
+    end
+    for reply in left
+        put!(reply.answer, (Lib.SHARD_E_CLOSED, "{\"error\":\"the client was closed\"}"))
+    end
+    signal(() -> (core.ended = true), core.finished)
+    signal(() -> nothing, core.changed)
+    # A refused client's last events are still brought to those who listen.
+    core.closing && close_channels(core)
+    core.holder = nothing
+    return
+end
+
+close_channels(core::Core) = foreach(entry -> close(entry[2]), core.channels)
+
+# -- how it is doing ----------------------------------------------------------
+
+# Calls `get(buffer, capacity, length)` with room enough.
+function read_text(get)
+    needed = Ref{Csize_t}(0)
+    buffer = Vector{UInt8}(undef, 8192)
+    while true
+        status = get(buffer, sizeof(buffer), needed)
+        status == Lib.SHARD_E_BUFFER_TOO_SMALL || break
+        resize!(buffer, needed[] + 1024) # it may grow between two calls
+    end
+    check(status)
+    return String(resize!(buffer, needed[]))
+end
+
+read_status(handle::Ptr{Cvoid}) =
+    parse_json(read_text((buffer, capacity, len) -> Lib.shard_client_status_json(handle, buffer, capacity, len)))
+
+"""
+    status(client) -> JSONObject
+
+How the client is doing: `stage`, `guilds`, `shard_total`, `queue`, `session_start_limit`, `shards` and more. Of a
+closed client what it was at the end.
+"""
+function status(client::Client)
+    last = getfield(client, :last_status)
+    return last === nothing ? read_status(handle(client)) : last
+end
+
+"""
+How one shard is doing. `status` is `"not started"`, `"running"`, `"failed"` (refused for good) or `"stopped"`;
+`session_connected` whether it is ready to send and receive; `state` the engine's word for where it stands;
+`details` everything that is known.
+"""
+struct ShardStatus
+    id::Int
+    total::Int
+    status::String
+    session_connected::Bool
+    state::String
+    latency_ms::Union{Nothing,Int}
+    guilds::Int
+    details::JSONObject
+end
+
+"One [`ShardStatus`](@ref) for every shard of this process; empty while their number is not known."
+function shard_status(client::Client)
+    now = status(client)
+    total = something(now.shard_total, getfield(client, :num_shards), 0)
+    if isempty(now.shards)
+        ids = something(getfield(client, :shard_ids), Int[])
+        word = now.stage == "stopped" ? "stopped" : "not started"
+        return [ShardStatus(id, total, word, false, "idle", nothing, 0, JSONObject()) for id in ids]
+    end
+    return [ShardStatus(shard.id, total, shard_word(now.stage, shard.state), shard.state == "ready", shard.state,
+        shard.latency_ms, shard.guilds, shard) for shard in now.shards]
+end
+
+function shard_word(stage, state)
+    state == "fatal" && return "failed"
+    (state == "stopped" || stage == "stopped") && return "stopped"
+    return state == "idle" ? "not started" : "running"
+end
+
+"The number of guilds on all shards of this process."
+guild_count(client::Client) = status(client).guilds
+
+"The client's numbers in Prometheus' text format."
+metrics(client::Client) =
+    read_text((buffer, capacity, len) -> Lib.shard_client_metrics_text(handle(client), buffer, capacity, len))
+
+"Whether every shard is ready: for a readiness probe."
+healthy(client::Client) = isopen(client) && Lib.shard_client_healthy(handle(client)) == Lib.SHARD_OK
+
+"""
+    wait_ready(client; timeout = Inf)
+
+Waits until every shard has been ready once. Throws [`ShardTimeout`](@ref) after `timeout` seconds,
+[`FatalError`](@ref) when Discord refuses a shard, [`ClosedError`](@ref) when the client is closed first.
+"""
+function wait_ready(client::Client; timeout::Real = Inf)
+    deadline = time() + timeout
+    while true
+        code = Lib.shard_client_wait_ready(handle(client), 0)
+        code == Lib.SHARD_E_INTERRUPTED && continue
+        code == Lib.SHARD_E_TIMEOUT && time() < deadline || return (check(code); nothing)
+        # Looked at, not waited for in C, where the garbage collector would have to wait as well.
+        sleep(0.01)
+    end
+end

@@ -16,7 +16,7 @@ module Shardwright
 using FileWatching: FDWatcher
 using Logging
 
-export Client, Event, Reply, JSONObject, ShardStatus
+export Client, Event, Reply, JSONObject, ShardStatus, ActivityTypes
 export on, events, start, wait_ready, shard_status, status, guild_count, healthy, metrics
 export data, raw, event_name, shard_id, sequence, guild_id, received_at, isreplayed
 export rest, create_message, update_presence, update_voice_state, request_guild_members,

@@ -327,7 +327,7 @@ function pump(core::Core, fd::RawFD)
                 take(core, batch, count)
                 yield() # to the handlers, and whoever else is here
             elseif count == 0
-                wait(watcher; readable = true)
+                wait(watcher)
             elseif count != Lib.SHARD_E_INTERRUPTED
                 break # closed, or freed by the finalizer
             end
@@ -335,8 +335,7 @@ function pump(core::Core, fd::RawFD)
     catch problem
         @error "the pump of a client failed; the client ends" exception = (problem, catch_backtrace())
     finally
-        isempty(core.held) || Lib.shard_events_release(core.held, length(core.held))
-        empty!(core.held)
+        give_back(core)
         close(watcher)
         ccall(:close, Cint, (Cint,), fd)
         finish(core)
@@ -454,6 +453,14 @@ function refill(core::Core)
     isempty(held) || Lib.shard_events_release(held, length(held))
 end
 
+# At the end: what is still held is delivered, too, unless the host closed the client.
+function give_back(core::Core)
+    isempty(core.held) && return
+    core.closing || signal(() -> append!(core.waiting, [Event(raw, name_of(raw)) for raw in core.held]), core.changed)
+    Lib.shard_events_release(core.held, length(core.held))
+    empty!(core.held)
+end
+
 function deliver(core::Core, event::Event)
     name = getfield(event, :name)
     for entry in copy(core.channels)
@@ -516,12 +523,12 @@ close_channels(core::Core) = foreach(entry -> close(entry[2]), core.channels)
 function read_text(get)
     needed = Ref{Csize_t}(0)
     buffer = Vector{UInt8}(undef, 8192)
-    while true
-        status = get(buffer, sizeof(buffer), needed)
-        status == Lib.SHARD_E_BUFFER_TOO_SMALL || break
+    code = get(buffer, sizeof(buffer), needed)
+    while code == Lib.SHARD_E_BUFFER_TOO_SMALL
         resize!(buffer, needed[] + 1024) # it may grow between two calls
+        code = get(buffer, sizeof(buffer), needed)
     end
-    check(status)
+    check(code)
     return String(resize!(buffer, needed[]))
 end
 

@@ -19,3 +19,18 @@ end
 intents_config(intents::Integer) = intents
 intents_config(intents::Union{Symbol,AbstractString}) = [String(intents)]
 intents_config(intents) = map(String, collect(intents))
+
+"""
+The types of an activity, by their names: `(name = "chess", type = ActivityTypes.GAME)`.
+See [Discord's list](https://discord.com/developers/docs/events/gateway-events#activity-object-activity-types).
+"""
+module ActivityTypes
+
+const GAME = 0
+const STREAMING = 1
+const LISTENING = 2
+const WATCHING = 3
+const CUSTOM = 4
+const COMPETING = 5
+
+end

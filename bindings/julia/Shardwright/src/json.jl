@@ -251,7 +251,11 @@ function read_number(reader::Reader)
         skip_digits(reader)
     end
     text = unsafe_slice(reader.text, start, reader.at - 1)
-    whole || return parse(Float64, text)
+    if !whole
+        number = tryparse(Float64, text)
+        # Older versions of Julia have no answer beyond what fits: infinite, or zero.
+        return number === nothing ? Float64(parse(BigFloat, text)) : number
+    end
     number = tryparse(Int64, text)
     # Reading thousands of digits takes time that grows with their square; nobody's id is that long.
     number === nothing && ncodeunits(text) > 1000 && throw(JSONError("a number of more than 1000 digits", start))

@@ -37,6 +37,8 @@ include("commands.jl")
 
 function __init__()
     Lib.load()
+    # Compiled before it is needed: Ctrl-C ends a script wherever it is, even inside the compiler.
+    precompile(close_all, ())
     atexit(close_all)
 end
 

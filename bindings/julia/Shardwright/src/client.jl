@@ -218,8 +218,8 @@ listens(core::Core) = !isempty(core.handlers) || !isempty(core.channels)
     start(client; blocking = true)
 
 Starts the shards, and waits until the client is closed; with `blocking = false` it returns at once. Throws
-[`FatalError`](@ref) when Discord refuses the token or the intents. Ctrl-C closes the client; its sessions can
-be resumed.
+[`FatalError`](@ref) when Discord refuses the token or the intents. In the REPL, Ctrl-C closes the client and
+`start` returns; a script is ended by it. Either way the sessions can be resumed.
 """
 function start(client::Client; blocking::Bool = true)
     core = getfield(client, :core)
@@ -234,10 +234,30 @@ function start(client::Client; blocking::Bool = true)
     blocking || return client
     try
         wait(client)
+    catch problem
+        problem isa InterruptException || rethrow()
     finally
         close(client) # after Ctrl-C, or a refusal
     end
     return client
+end
+
+# In the REPL, Julia throws the InterruptException of Ctrl-C in whichever task was the last to wait.
+function interrupted(core::Core)
+    Lib.shard_client_stop(core.handle, Lib.SHARD_STOP_RESUMABLE, 0)
+    signal(() -> (core.closing = true), core.changed)
+end
+
+"Runs `step(core)` again and again until it says false; Ctrl-C closes the client instead of ending the task."
+function repeat_until_false(step, core::Core)
+    while true
+        try
+            step(core) || return
+        catch problem
+            problem isa InterruptException || rethrow()
+            interrupted(core)
+        end
+    end
 end
 
 const F_DUPFD_CLOEXEC = Sys.isapple() ? 67 : 1030
@@ -320,7 +340,7 @@ function pump(core::Core, fd::RawFD)
     watcher = FDWatcher(fd, true, false)
     batch = Vector{Lib.ShardEvent}(undef, BATCH)
     try
-        while true
+        repeat_until_false(core) do core
             wait_for(() -> may_poll(core), core.changed)
             count = Lib.shard_client_poll_events(core.handle, batch, BATCH, 0)
             if count > 0
@@ -329,8 +349,9 @@ function pump(core::Core, fd::RawFD)
             elseif count == 0
                 wait(watcher)
             elseif count != Lib.SHARD_E_INTERRUPTED
-                break # closed, or freed by the finalizer
+                return false # closed, or freed by the finalizer
             end
+            return true
         end
     catch problem
         @error "the pump of a client failed; the client ends" exception = (problem, catch_backtrace())
@@ -431,16 +452,17 @@ end
 # -- the dispatcher -----------------------------------------------------------
 
 function dispatch(core::Core)
-    while true
+    repeat_until_false(core) do core
         wait_for(() -> !isempty(core.waiting) || core.closing || core.ended, core.changed)
-        core.closing && break # what was not delivered by now is not wanted any more
-        isempty(core.waiting) && break
+        core.closing && return false # what was not delivered by now is not wanted any more
+        isempty(core.waiting) && return false
         now = core.waiting
         signal(() -> refill(core), core.changed) # the pump may go on while these are delivered
         for event in now
             core.closing && break
             deliver(core, event)
         end
+        return true
     end
     close_channels(core)
     return
@@ -490,6 +512,7 @@ function handle_event(core::Core, handler, client::Client, event::Event)
         # A handler may be newer than this task.
         Base.invokelatest(handler, client, event)
     catch problem
+        problem isa InterruptException && return interrupted(core)
         name = getfield(event, :name)
         @error "a handler of $name threw; the client goes on" exception = (problem, catch_backtrace())
     finally

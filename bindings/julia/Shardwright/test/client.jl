@@ -120,19 +120,20 @@ end
 @testset "handlers are bounded" begin
     Simulator() do sim
         with_client(sim; events = [:MESSAGE_CREATE], handler_tasks = 2) do client
-            running, most = 0, 0
-            done = Channel{Nothing}(20)
+            entered, gate = Channel{String}(3), Channel{Nothing}(0)
             on(client, :MESSAGE_CREATE) do c, event
-                running += 1
-                most = max(most, running)
-                rest(c, :GET, "/users/@me")
-                running -= 1
-                put!(done, nothing)
+                put!(entered, event.content)
+                take!(gate)
             end
             where = channel(sim)
-            foreach(number -> say(sim, string(number), where), 1:10)
-            foreach(_ -> take!(done), 1:10)
-            @test most == 2
+            foreach(number -> say(sim, string(number), where), 1:3)
+            @test [take!(entered), take!(entered)] == ["1", "2"]
+            # The answer comes behind the third message, for which there is no room.
+            rest(client, :GET, "/users/@me")
+            @test !isready(entered)
+            put!(gate, nothing)
+            @test take!(entered) == "3"
+            foreach(_ -> put!(gate, nothing), 1:2)
         end
         @test occursin("handler_tasks is 0", thrown(() -> Client("x"; intents = 0, handler_tasks = 0)).msg)
     end

@@ -3,8 +3,8 @@
 using Sockets
 using Shardwright: parse_json, to_json, JSONObject
 
-"This repository."
-const REPOSITORY = normpath(joinpath(@__DIR__, "..", "..", "..", ".."))
+"The repository, which a copy of the package is told."
+const REPOSITORY = get(ENV, "SHARDWRIGHT_REPOSITORY", normpath(joinpath(@__DIR__, "..", "..", "..", "..")))
 
 "The `shardwright` program."
 function program()

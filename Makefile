@@ -38,6 +38,7 @@ test: ## run every check there is, as CI does
 	@SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright bindings/python/test.sh
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
 	@tests/foreign/test.sh $(CAPI)
+	@SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright bindings/julia/test.sh
 	@echo "== All tests passed"
 
 # -- for users -----------------------------------------------------------------

@@ -14,6 +14,7 @@ fn the_readme_shows_the_real_bots() {
     let readme = file("README.md");
     for (language, path, most_lines) in [
         ("python", "examples/python/ping_bot.py", 20),
+        ("julia", "examples/julia/ping_bot.jl", 20),
         ("c", "examples/c/first_bot.c", 30),
         ("c", "examples/c/ping_bot.c", 120),
     ] {

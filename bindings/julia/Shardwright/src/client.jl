@@ -1,8 +1,8 @@
 # The client: one task (the pump) takes events from the engine and answers from it, another (the dispatcher)
 # brings the events to handlers and channels. Both run on the thread that called `start`.
 
-"Events taken from the engine with one call."
-const BATCH = 256
+"Most events that can be taken from the engine with one call."
+const MAX_BATCH = 256
 
 "Events taken and not yet delivered, above which the pump leaves them in the engine, whose queue is bounded."
 const MAX_WAITING = 1024
@@ -17,6 +17,7 @@ end
 # What the tasks need. It does not know the client, so that a client nobody holds can be collected; see `on`.
 mutable struct Core
     handle::Ptr{Cvoid}
+    batch::Int # events of one poll, at most
     started::Bool
     closing::Bool
     ended::Bool # the pump has seen the end of the stream
@@ -48,6 +49,7 @@ A bot: its shards and what happens on them. Register handlers with [`on`](@ref),
 - `log_level`: `:off`, `:error`, `:warn`, `:info` (the default), `:debug`, `:trace`. The engine's log goes to
   Julia's logger.
 - `handler_tasks = 64`: handlers that may run at the same time; further events wait.
+- `batch = 256`: events taken from the engine with one call, at most.
 - `api_url` and every other key of the [configuration](../../../../docs/configuration.md), by its name.
 
 `client.num_shards` is the number of shards of the bot (`nothing` until it is known), `client.shards` is
@@ -65,8 +67,9 @@ const LIVE = Dict{UInt,WeakRef}()
 const LIVE_LOCK = ReentrantLock()
 
 function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_shards = nothing, shards = nothing,
-                log_level = nothing, handler_tasks::Integer = 64, options...)
+                log_level = nothing, handler_tasks::Integer = 64, batch::Integer = MAX_BATCH, options...)
     handler_tasks > 0 || throw(ArgumentError("handler_tasks is $handler_tasks; at least one handler must be able to run"))
+    1 <= batch <= MAX_BATCH || throw(ArgumentError("batch is $batch; it is 1 to $MAX_BATCH"))
     config = Dict{String,Any}("intents" => intents_config(intents))
     for (key, value) in options
         config[string(key)] = value
@@ -81,7 +84,7 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     handle = Lib.shard_client_new(json, sizeof(json))
     handle == C_NULL && throw(exception(Lib.shard_last_status(), last_error()))
     slots = Channel{Nothing}(handler_tasks)
-    core = Core(handle, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [], [],
+    core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [], [],
         Threads.Condition(), slots, Threads.Condition())
     client = Client(core, total, ids, nothing)
     core.client = WeakRef(client)
@@ -338,11 +341,11 @@ end
 # Calls are short and never wait: a C function that blocks would stop Julia's garbage collector on all threads.
 function pump(core::Core, fd::RawFD)
     watcher = FDWatcher(fd, true, false)
-    batch = Vector{Lib.ShardEvent}(undef, BATCH)
+    batch = Vector{Lib.ShardEvent}(undef, core.batch)
     try
         repeat_until_false(core) do core
             wait_for(() -> may_poll(core), core.changed)
-            count = Lib.shard_client_poll_events(core.handle, batch, BATCH, 0)
+            count = Lib.shard_client_poll_events(core.handle, batch, core.batch, 0)
             if count > 0
                 take(core, batch, count)
                 yield() # to the handlers, and whoever else is here

@@ -136,6 +136,7 @@ end
             foreach(_ -> put!(gate, nothing), 1:2)
         end
         @test occursin("handler_tasks is 0", thrown(() -> Client("x"; intents = 0, handler_tasks = 0)).msg)
+        @test occursin("batch is 257", thrown(() -> Client("x"; intents = 0, batch = 257)).msg)
     end
 end
 

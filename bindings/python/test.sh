@@ -21,7 +21,7 @@ PATH="$folder/venv/bin:$PATH"
 export PYTHONDONTWRITEBYTECODE=1 MYPY_CACHE_DIR="$folder/mypy" RUFF_CACHE_DIR="$folder/ruff"
 
 echo "== Python: the wheel"
-pip install --quiet --disable-pip-version-check build pytest orjson mypy ruff auditwheel twine
+pip install --quiet --disable-pip-version-check build pytest orjson uvloop mypy ruff auditwheel twine
 python -m build --quiet --wheel --no-isolation --outdir "$folder/dist" .
 pip install --quiet --disable-pip-version-check "$folder"/dist/*.whl
 auditwheel show "$folder"/dist/*.whl | tee "$folder/auditwheel"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+import uvloop
 from conftest import INTENTS, MakeClient
 from simulator import Simulator
 
@@ -353,6 +354,32 @@ def test_a_loop_without_add_reader(sim: Simulator, make: MakeClient) -> None:
         if thread.name == "shardwright-watch":
             thread.join(10)
     files_are_closed(files)
+
+
+def test_uvloop(sim: Simulator, make: MakeClient) -> None:
+    """Somebody else's loop, with an `add_reader` of its own."""
+
+    async def main() -> list[str]:
+        async with make(events=["MESSAGE_CREATE"]) as client:
+            await client.wait_ready(10)
+            channel = sim.channel()
+            said: list[str] = []
+            for number in range(3):
+                await asyncio.get_running_loop().run_in_executor(None, sim.say, str(number), channel)
+            async for event in client:
+                if event.kind is EventKind.DISPATCH:
+                    said.append(event.data["content"])
+                    await client.rest.get("/users/@me")
+                    if len(said) == 3:
+                        break
+            return said
+
+    loop = uvloop.new_event_loop()
+    try:
+        assert loop.run_until_complete(asyncio.wait_for(main(), 20)) == ["0", "1", "2"]
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
 
 
 def test_back_pressure(sim: Simulator, make: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:

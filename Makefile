@@ -39,6 +39,8 @@ test: ## run every check there is, as CI does
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
 	@tests/foreign/test.sh $(CAPI)
 	@SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright bindings/julia/test.sh
+	@echo "== The measurement of docs/overhead.md runs"
+	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
 	@echo "== All tests passed"
 
 # -- for users -----------------------------------------------------------------
@@ -62,6 +64,11 @@ install: build ## install library, header, pkg-config and CMake files and progra
 sim: ## run a simulated Discord to test a bot against
 	@cargo run --release --quiet --bin shardwright -- sim --guilds 20 --shards 4 --events-per-second 20
 
+overhead: ## measure what an event costs in C, Python and Julia
+	@scripts/setup.sh demo
+	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
+	@benches/overhead.py $(CAPI)
+
 # -- for contributors ----------------------------------------------------------
 
 scenarios: ## which test shows which case of tests/scenarios.md
@@ -84,3 +91,4 @@ clean: ## remove what was built
 	@$(MAKE) --no-print-directory -C examples/c clean
 
 .PHONY: help demo test build install sim scenarios soak generate lint clean
+.PHONY: help demo test build install sim overhead generate lint clean

@@ -96,8 +96,8 @@ def processor():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prefix", nargs="?", type=pathlib.Path, default=REPOSITORY / "target" / "capi")
-    parser.add_argument("--events", type=int, default=20_000, help="events of a round")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
+    parser.add_argument("--events", type=int, default=5_000, help="events of a round")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds that count")
     arguments = parser.parse_args()
     prefix = arguments.prefix.resolve()
     drive.end_cleanly_when_terminated()

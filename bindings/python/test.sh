@@ -2,7 +2,8 @@
 # Every check of the Python package, in a fresh virtual environment that is removed afterwards.
 #
 # Takes the library and the simulator from target/release, or from SHARDWRIGHT_LIBRARY and
-# SHARDWRIGHT_PROGRAM. PYTHON names another interpreter.
+# SHARDWRIGHT_PROGRAM. PYTHON names another interpreter. At the end cargo builds the library once more, as it
+# does for who installs from a checkout: a minute or two the first time.
 set -eu
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -42,3 +43,8 @@ SHARDWRIGHT_WHEEL=1 pytest -p no:cacheprovider
 echo "== Python: tests, without orjson"
 pip uninstall --quiet --yes orjson
 SHARDWRIGHT_WHEEL=1 pytest -p no:cacheprovider tests/test_bot.py tests/test_blocking.py
+echo "== Python: pip install from the checkout, as the guide says"
+"${PYTHON:-python3}" -m venv "$folder/fresh"
+"$folder/fresh/bin/pip" install --quiet --disable-pip-version-check "$root/bindings/python"
+"$folder/fresh/bin/pip" install --quiet --disable-pip-version-check pytest
+SHARDWRIGHT_WHEEL=1 "$folder/fresh/bin/pytest" -p no:cacheprovider tests/test_docs.py -k ping_bot.py

@@ -11,7 +11,8 @@ println("gateway: $(info.url)")
 println("recommended: $(info.shards) shards")
 println("session starts left: $(limit.remaining) of $(limit.total), $(limit.max_concurrency) at a time")
 
-limit.remaining > info.shards || error("too few session starts are left; more in $(limit.reset_after ÷ 60_000) minutes")
+limit.remaining > info.shards ||
+    error("too few session starts are left; more in $(limit.reset_after ÷ 60_000) minutes")
 
 client = Client(token; intents = IntentGuilds, num_shards = info.shards)
 on((c, event) -> println("shard $(event.shard[1]) is ready"), client, :READY)

@@ -68,7 +68,8 @@ const LIVE_LOCK = ReentrantLock()
 
 function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_shards = nothing, shards = nothing,
                 log_level = nothing, handler_tasks::Integer = 64, batch::Integer = MAX_BATCH, options...)
-    handler_tasks > 0 || throw(ArgumentError("handler_tasks is $handler_tasks; at least one handler must be able to run"))
+    handler_tasks > 0 ||
+        throw(ArgumentError("handler_tasks is $handler_tasks; at least one handler must be able to run"))
     1 <= batch <= MAX_BATCH || throw(ArgumentError("batch is $batch; it is 1 to $MAX_BATCH"))
     config = Dict{String,Any}("intents" => intents_config(intents))
     for (key, value) in options
@@ -84,8 +85,8 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     handle = Lib.shard_client_new(json, sizeof(json))
     handle == C_NULL && throw(exception(Lib.shard_last_status(), last_error()))
     slots = Channel{Nothing}(handler_tasks)
-    core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [], [],
-        Threads.Condition(), slots, Threads.Condition())
+    core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [],
+        [], Threads.Condition(), slots, Threads.Condition())
     client = Client(core, total, ids, nothing)
     core.client = WeakRef(client)
     finalizer(abandon, client)

@@ -113,16 +113,19 @@ create_message(client::Client, channel_id::Union{Nothing,Snowflake}; files = not
 Shows a presence on all shards, and in every later identify.
 """
 update_presence(client::Client; status = "online", activities = [], since = nothing, afk::Bool = false) =
-    fetch(send_command(client, (type = "update_presence", status = status, activities = activities, since = since, afk = afk)))
+    fetch(send_command(client,
+        (type = "update_presence", status = status, activities = activities, since = since, afk = afk)))
 
 """
     update_voice_state(client, guild_id; channel_id = nothing, self_mute = false, self_deaf = false)
 
 Joins a voice channel of a guild or moves there; without `channel_id` it leaves.
 """
-update_voice_state(client::Client, guild_id::Snowflake; channel_id = nothing, self_mute::Bool = false, self_deaf::Bool = false) =
+update_voice_state(client::Client, guild_id::Snowflake; channel_id = nothing, self_mute::Bool = false,
+                   self_deaf::Bool = false) =
     fetch(send_command(client, (type = "update_voice_state", guild_id = snowflake(guild_id),
-        channel_id = channel_id === nothing ? nothing : snowflake(channel_id), self_mute = self_mute, self_deaf = self_deaf)))
+        channel_id = channel_id === nothing ? nothing : snowflake(channel_id),
+        self_mute = self_mute, self_deaf = self_deaf)))
 
 """
     request_guild_members(client, guild_id; query = "", limit = 0, user_ids, presences = false, nonce)
@@ -137,7 +140,8 @@ function request_guild_members(client::Client, guild_id::Snowflake; query = noth
     nonce === nothing || (command["nonce"] = nonce)
     query === nothing && user_ids === nothing && (query = "")
     query === nothing || (command["query"] = query)
-    user_ids === nothing || (command["user_ids"] = map(snowflake, collect(user_ids isa Snowflake ? (user_ids,) : user_ids)))
+    user_ids isa Snowflake && (user_ids = (user_ids,))
+    user_ids === nothing || (command["user_ids"] = map(snowflake, collect(user_ids)))
     return fetch(send_command(client, command))
 end
 

@@ -126,7 +126,8 @@ const Handle = Ptr{Cvoid}
 @c shard_events_release(events::Ptr{ShardEvent}, count::Csize_t)::Cvoid
 @c shard_client_event_fd(client::Handle)::Int32
 @c shard_client_wake(client::Handle)::Int32
-@c shard_event_get(event::Ptr{ShardEvent}, pointer::Ptr{UInt8}, pointer_len::Csize_t, text::Ptr{Ptr{UInt8}}, text_len::Ptr{Csize_t})::Int32
+@c shard_event_get(event::Ptr{ShardEvent}, pointer::Ptr{UInt8}, pointer_len::Csize_t, text::Ptr{Ptr{UInt8}},
+    text_len::Ptr{Csize_t})::Int32
 @c send_command(client::Handle, json::Ptr{UInt8}, json_len::Csize_t, command_id::Ptr{UInt64})::Int32
 @c shard_client_send_command(client::Handle, json::Ptr{UInt8}, json_len::Csize_t, command_id::Ptr{UInt64})::Int32
 @c shard_client_cancel(client::Handle, command_id::UInt64)::Int32

@@ -190,7 +190,8 @@ end
     end
     for (options, words) in [
         ((intents = 1, api_uri = "x"), ["api_uri"]), ((intents = [:GUILD],), ["GUILD"]),
-        ((intents = 1, shards = 0:3), ["shards = 0:3", "num_shards"]), ((intents = 1, num_shards = 0), ["num_shards is 0"]),
+        ((intents = 1, shards = 0:3), ["shards = 0:3", "num_shards"]),
+        ((intents = 1, num_shards = 0), ["num_shards is 0"]),
         ((intents = 1, num_shards = 4, shards = 2:4), ["shards = 2:4", "0 to 3"]),
         ((intents = 1, num_shards = 4, shards = Int[]), ["shards is empty"]),
         ((intents = 1, compression = "lz4"), ["compression"]), ((intents = 1, log_level = :loud), ["level"]),
@@ -223,7 +224,8 @@ end
 
 @testset "shards and their status" begin
     Simulator(shards = 4, guilds = 8) do sim
-        Client(sim.token; intents = INTENTS, api_url = sim.api_url, log_level = :off, num_shards = 4, shards = 1:2) do client
+        Client(sim.token; intents = INTENTS, api_url = sim.api_url, log_level = :off, num_shards = 4,
+            shards = 1:2) do client
             @test client.num_shards == 4
             @test [(s.id, s.total, s.status, s.session_connected) for s in shard_status(client)] ==
                 [(1, 4, "not started", false), (2, 4, "not started", false)]

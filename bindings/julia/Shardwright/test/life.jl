@@ -57,10 +57,12 @@ end
                 GC.gc()
                 queue = status(client).queue
                 @test (queue.events, queue.bytes) == (0, 0)
-                resident_bytes()
+                (Base.gc_live_bytes(), resident_bytes())
             end
             # The 10,000 events of the last round had 6 MB, and twice that as strings.
-            @test sizes[3] - sizes[2] < 6_000_000
+            grown = sizes[3] .- sizes[2]
+            @test grown[1] < 2_000_000 # what Julia still holds
+            @test grown[2] < 12_000_000 # what the process has, which moves about more
         end
     end
 end

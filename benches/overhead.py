@@ -39,8 +39,8 @@ MESSAGE = {
 class Simulator(drive.Simulator):
     """A simulated Discord where nothing happens by itself."""
 
-    def __init__(self, program):
-        super().__init__(program)
+    def prepare(self):
+        """Sets it up for a measurement."""
         self.post("do", {"do": "traffic", "events_per_second": 0})
         # A host starts many clients in a row.
         limits = {"per_route": False, "global_per_second": 10_000, "interaction_ms": 3_000}
@@ -61,6 +61,7 @@ def measure(prefix, command, env, events, rounds):
     rows = {}
     name = None
     try:
+        simulator.prepare()
         with subprocess.Popen([*map(str, command), str(events), str(rounds + 1)], env=env, text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host:
             for line in host.stdout:

@@ -4,6 +4,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CAPI := $(abspath $(TARGET))/capi
+HOST := SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright
 
 help: ## say what there is
 	@echo "Shardwright $(VERSION)"
@@ -35,12 +36,17 @@ test: ## run every check there is, as CI does
 	@DISCORD_TOKEN= $(MAKE) --no-print-directory demo
 	@echo "== Other hosts: Node.js, LuaJIT, Ruby, Perl, Go, C#, CMake, libuv"
 	@examples/test.sh $(CAPI)
-	@SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright bindings/python/test.sh
-	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
-	@tests/foreign/test.sh $(CAPI)
-	@SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright bindings/julia/test.sh
+	@$(HOST) bindings/python/test.sh
+	@$(HOST) bindings/julia/test.sh
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
+	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
+	@tests/foreign/test.sh $(CAPI)
+	@echo "== Whole fleets in virtual time: seeds that are always the same, and some of today"
+	@$(CAPI)/bin/shardwright soak --seed 1 --shard-hours 300
+	@$(CAPI)/bin/shardwright soak --seed $$(date +%Y%m%d) --shard-hours 100
+	@echo "== Every scenario has its tests"
+	@scripts/scenarios.py >$(CAPI)/scenarios.txt || { tail -n 5 $(CAPI)/scenarios.txt; exit 1; }
 	@echo "== All tests passed"
 
 # -- for users -----------------------------------------------------------------
@@ -90,5 +96,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim scenarios soak generate lint clean
-.PHONY: help demo test build install sim overhead generate lint clean
+.PHONY: help demo test build install sim overhead scenarios soak generate lint clean

@@ -43,6 +43,9 @@ const MAX_FRUITLESS_RESUMES: u32 = 5;
 /// Unreadable payloads in a row before the connection is given up.
 const MAX_BAD_PAYLOADS: u32 = 5;
 
+/// The longest reason of a change of state. Close reasons, with advice around them, are shorter.
+const MAX_REASON_BYTES: usize = 1_024;
+
 /// How long commands rest after Discord closed a connection for sending too much (4008).
 const RATE_LIMITED_REST: Duration = Duration::from_secs(10);
 
@@ -655,9 +658,10 @@ impl Machine {
 
     /// READY: a new session.
     fn ready(&mut self, seq: Option<u64>, data: &[u8], now: Instant) -> Delivery {
-        match serde_json::from_slice::<Ready>(data) {
-            Ok(ready) => {
-                self.session = Some(ready.into_session(seq.unwrap_or(0), &self.settings.gateway));
+        let ready = serde_json::from_slice::<Ready>(data).map_err(|error| error.to_string());
+        match ready.and_then(|ready| self.session_of(ready, seq.unwrap_or(0))) {
+            Ok(session) => {
+                self.session = Some(session);
                 self.fruitless_resumes = 0;
                 self.enter_ready("identified", now);
                 Delivery::New
@@ -668,6 +672,16 @@ impl Machine {
                 Delivery::Drop
             }
         }
+    }
+
+    /// The session that a READY starts, unless it could never be resumed.
+    fn session_of(&self, ready: Ready, seq: u64) -> Result<Session, String> {
+        let session = ready.into_session(seq, &self.settings.gateway);
+        let resume = protocol::resume(&self.settings.identify.token, &session.id, u64::MAX);
+        if resume.as_str().len() > MAX_OUTGOING_BYTES {
+            return Err(format!("a session_id of {} bytes", session.id.len()));
+        }
+        Ok(session)
     }
 
     /// The session stands.
@@ -833,8 +847,6 @@ impl Machine {
             (Some(code), reason) => format!("closed with {code}; the server said {reason:?}"),
             (None, reason) => format!("lost the connection: {reason}"),
         };
-        // A server can say anything, our token too.
-        let text = text.replace(self.settings.identify.token.expose(), "…");
         match code.map_or(Next::Resume, |code| CloseCode(code).next()) {
             Next::Fatal => {
                 self.session = None;
@@ -964,8 +976,21 @@ impl Machine {
         self.phase = phase;
         let to = phase.state();
         if from != to {
+            let reason = self.presentable(reason);
             self.push(Output::State(StateChange { from, to, reason, close_code }));
         }
+    }
+
+    /// A reason as hosts and logs may have it. A server can say anything: our token too, or a text
+    /// without end, and both may stand in an error that quotes it.
+    fn presentable(&self, reason: Cow<'static, str>) -> Cow<'static, str> {
+        let token = self.settings.identify.token.expose();
+        if !reason.contains(token) && reason.len() <= MAX_REASON_BYTES {
+            return reason;
+        }
+        let mut text = reason.replace(token, "…");
+        text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
+        text.into()
     }
 
     /// Says that a command is done.

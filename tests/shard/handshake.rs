@@ -271,3 +271,28 @@ fn identify(bench: &mut Bench) {
     bench.hello();
     bench.handle(Input::GateGranted { ticket: 1 });
 }
+
+/// Promise 7: a server that says our token, where an error would quote it, does not get it into a
+/// reason; nor a text without end. The fuzz target `machine` found the first.
+#[test]
+fn reasons_have_neither_the_token_nor_a_book_in_them() {
+    let book = "x".repeat(100_000);
+    for text in ["test.token", &book] {
+        let quoted = format!("\"{text}\"");
+        let mut bench = Bench::new(1);
+        bench.connected();
+        bench.control(10, &format!(r#"{{"heartbeat_interval":{quoted}}}"#));
+        let mut refused = vec![bench.states.last().expect("a change").clone()];
+
+        let mut bench = Bench::new(1);
+        bench.connected();
+        bench.hello();
+        bench.dispatch_data(Some(1), "READY", &quoted);
+        refused.push(bench.states.last().expect("a change").clone());
+        for change in refused {
+            assert_eq!(change.to, ShardState::Disconnected);
+            assert!(change.reason.contains("invalid type: string"), "{}", change.reason);
+            assert!(!change.reason.contains("test.token") && change.reason.len() <= 1_024);
+        }
+    }
+}

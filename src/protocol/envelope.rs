@@ -154,16 +154,16 @@ fn scan_whole(text: &[u8]) -> Result<Envelope, Malformed> {
     let mut members = Members::of(text, 0);
     for member in &mut members {
         let value = &text[member.value.clone()];
-        match &text[member.key.clone()] {
-            b"op" => op = json::unsigned(value),
-            b"s" => seq = json::unsigned(value),
-            b"d" => data = member.value.into(),
-            b"t" if value.first() == Some(&b'"') => {
+        match json::unescape(&text[member.key.clone()]).as_deref() {
+            Some("op") => op = json::unsigned(value),
+            Some("s") => seq = json::unsigned(value),
+            Some("d") => data = member.value.into(),
+            Some("t") if value.first() == Some(&b'"') => {
                 // Handed out as it stands, so an escape in it could not be decoded.
                 usable = !value.contains(&b'\\') && std::str::from_utf8(value).is_ok();
                 name = (member.value.start + 1..member.value.end - 1).into();
             }
-            b"t" => name = Span::default(),
+            Some("t") => name = Span::default(),
             _ => {}
         }
     }
@@ -233,6 +233,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Found by the fuzz target `envelope`.
+    #[test]
+    fn escapes_in_keys_are_read() {
+        let text = r#"{"o\u0070":0,"\u0073":3,"\u0074":"X","\u0064":[]}"#;
+        assert_eq!(scan(text), Some((0, Some(3), "X", "[]")));
     }
 
     #[test]

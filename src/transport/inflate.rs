@@ -139,6 +139,9 @@ fn inflate_zstd(
     out: &mut Vec<u8>,
     start: usize,
 ) -> Result<(), InflateError> {
+    if message.is_empty() {
+        return Ok(()); // Asked a few times for nothing, the library takes the stream for broken.
+    }
     let mut input = InBuffer::around(message);
     make_room(out, start, message.len() * EXPECTED_RATIO);
     loop {
@@ -281,6 +284,20 @@ mod tests {
             let messages = deflate(compression, &[text(1, 500), text(1, 500)]);
             let mut late = Inflate::new(compression).expect("compressed");
             assert!(late.inflate(&messages[1], &mut Vec::new()).is_err());
+        }
+    }
+
+    /// Found by the fuzz target `inflate`.
+    #[test]
+    fn empty_messages_change_nothing() {
+        for compression in [Compression::Zlib, Compression::Zstd] {
+            let messages = deflate(compression, &[text(1, 500), text(2, 500)]);
+            let mut inflate = Inflate::new(compression).expect("compressed");
+            let mut out = Vec::new();
+            assert_eq!(inflate.inflate(&messages[0], &mut out), Ok(true));
+            (0..100).for_each(|_| assert_eq!(inflate.inflate(b"", &mut out), Ok(true)));
+            assert_eq!(inflate.inflate(&messages[1], &mut out), Ok(true));
+            assert_eq!(out, [text(1, 500), text(2, 500)].concat());
         }
     }
 

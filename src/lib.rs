@@ -8,7 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unchecked_time_subtraction, reason = "a test may panic"))]
 
-mod client;
+pub mod client;
 pub mod config;
 mod error;
 pub mod ffi;

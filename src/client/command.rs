@@ -22,7 +22,7 @@ const MAX_GUILDS_PER_PAYLOAD: usize = 150;
 
 /// A command that makes sense.
 #[derive(Debug)]
-pub(super) enum Command {
+pub enum Command {
     /// One payload for the gateway.
     Send {
         /// Where it goes.
@@ -52,7 +52,7 @@ pub(super) enum Command {
 
 /// Where a payload goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+pub enum Route {
     /// To every shard of this client.
     All,
     /// To this shard.
@@ -63,7 +63,7 @@ pub(super) enum Route {
 
 impl Route {
     /// The shard it goes to, when there are so many; `None` for all of them.
-    pub(super) fn shard(self, total: NonZeroU32) -> Option<u32> {
+    pub fn shard(self, total: NonZeroU32) -> Option<u32> {
         match self {
             Self::All => None,
             Self::Shard(shard_id) => Some(shard_id),
@@ -77,7 +77,7 @@ impl Command {
     ///
     /// # Errors
     /// `InvalidArgument` or `TooLarge`, with what is wrong.
-    pub(super) fn from_json(text: &str) -> Result<Self, Error> {
+    pub fn from_json(text: &str) -> Result<Self, Error> {
         if text.len() > MAX_COMMAND_BYTES {
             return Err(wrong(format!("a command of more than {MAX_COMMAND_BYTES} bytes")));
         }
@@ -159,7 +159,7 @@ fn send_raw(route: Route, op: u8, d: &RawValue) -> Result<Command, Error> {
 
 /// The requests for soundboard sounds of these guilds, by the shard that carries them. Discord
 /// answers each guild on its own, so a long list may go in several payloads.
-pub(super) fn soundboard_sounds(guild_ids: &[u64], total: NonZeroU32) -> Vec<(u32, Payload)> {
+pub fn soundboard_sounds(guild_ids: &[u64], total: NonZeroU32) -> Vec<(u32, Payload)> {
     let mut by_shard: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for guild_id in guild_ids {
         by_shard.entry(shard_for_guild(*guild_id, total)).or_default().push(guild_id.to_string());

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use self::command::Command;
+pub use self::command::{Command, Route, soundboard_sounds};
 use self::shared::{Shared, Stage};
 pub use self::startup::{GatewayInfo, StartLimit};
 use crate::config::Config;

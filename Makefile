@@ -92,8 +92,14 @@ lint: ## format and lint
 	@cargo fmt --manifest-path tests/foreign/twilight/Cargo.toml
 	@cargo clippy --workspace --all-targets
 
+SECONDS_EACH ?= 1800
+
+fuzz: ## run every fuzz target for SECONDS_EACH (1800) seconds
+	@scripts/fuzz.sh run $(SECONDS_EACH)
+
 clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
 .PHONY: help demo test build install sim overhead scenarios soak generate lint clean
+.PHONY: help demo test build install sim generate lint fuzz clean

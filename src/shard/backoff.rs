@@ -35,27 +35,54 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// Scenario 13: growing, jittered, capped.
-    #[test]
-    fn waits_spread_over_a_growing_and_capped_range() {
-        let mut longest = [Duration::ZERO; 12];
-        for seed in 0..2_000 {
+    /// The bound of an attempt, by the book.
+    fn bound(attempt: u32) -> Duration {
+        Duration::from_secs(1_u64.checked_shl(attempt.min(63)).unwrap_or(u64::MAX)).min(CAP)
+    }
+
+    proptest! {
+        /// Scenario 13: no wait is longer than its bound, however often it failed, and a success
+        /// starts it anew.
+        #[test]
+        fn no_wait_is_longer_than_its_bound(
+            seed in any::<u64>(),
+            successes in vec(prop_oneof![9 => Just(false), 1 => Just(true)], 0..200),
+        ) {
             let mut rng = fastrand::Rng::with_seed(seed);
             let mut backoff = Backoff::default();
-            for (attempt, longest) in longest.iter_mut().enumerate() {
+            let mut attempt = 0;
+            for success in successes {
+                if success {
+                    backoff.reset();
+                    attempt = 0;
+                }
                 let wait = backoff.next(&mut rng);
-                let bound = Duration::from_secs(1 << attempt.min(10)).min(CAP);
-                assert!(wait <= bound, "{wait:?} at attempt {attempt}");
-                *longest = wait.max(*longest);
+                prop_assert!(wait <= bound(attempt), "{:?} at attempt {}", wait, attempt);
+                attempt += 1;
             }
-            backoff.reset();
-            assert!(backoff.next(&mut rng) <= BASE);
         }
-        for (attempt, longest) in longest.into_iter().enumerate() {
-            let bound = Duration::from_secs(1 << attempt.min(10)).min(CAP);
-            assert!(longest > bound.mul_f64(0.9), "attempt {attempt} never waits {bound:?}");
+    }
+
+    /// Scenario 13: waits are spread over the whole of their range, so that shards that fell together
+    /// do not come back together.
+    #[test]
+    fn waits_use_their_whole_range() {
+        for attempt in 0..12 {
+            let waits = (0..2_000).map(|seed| {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let mut backoff = Backoff { attempts: attempt };
+                backoff.next(&mut rng)
+            });
+            let mut tenths = [0; 10];
+            for wait in waits {
+                tenths[(wait.as_nanos() * 10 / bound(attempt).as_nanos()).min(9) as usize] += 1;
+            }
+            assert!(tenths.iter().all(|count| *count > 120), "attempt {attempt}: {tenths:?}");
         }
     }
 }

@@ -135,43 +135,103 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// Scenario 56: whatever is asked for, no 60 s hold more than 120, and heartbeats never wait.
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Who asks how often, and how much time passes first.
+    #[derive(Debug, Clone)]
+    struct Burst {
+        after_ms: u64,
+        commands: usize,
+        presences: usize,
+        requested_beats: usize,
+    }
+
+    fn burst() -> impl Strategy<Value = Burst> {
+        let after_ms = prop_oneof![0..50_u64, 0..2_000_u64, 0..30_000_u64];
+        (after_ms, 0..60_usize, 0..4_usize, 0..5_usize).prop_map(
+            |(after_ms, commands, presences, requested_beats)| Burst {
+                after_ms,
+                commands,
+                presences,
+                requested_beats,
+            },
+        )
+    }
+
+    /// A connection, from its first payload on. When payloads went out, presences apart; regular
+    /// heartbeats are among them at their time and ask nobody.
+    fn live(interval: Duration, phase: f64, bursts: &[Burst]) -> [Vec<Instant>; 2] {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(interval);
+        let (mut sent, mut presences) = (vec![start], Vec::new());
+        limiter.record(start);
+        let mut next_beat = start + interval.mul_f64(phase);
+        let mut now = start;
+        for burst in bursts {
+            now += Duration::from_millis(burst.after_ms);
+            while next_beat <= now {
+                sent.push(next_beat);
+                next_beat += interval;
+            }
+            let beats = (0..burst.requested_beats).filter(|_| limiter.try_requested_beat(now));
+            sent.extend(beats.map(|_| now).collect::<Vec<_>>());
+            for command in 0..burst.commands + burst.presences {
+                let is_presence = command < burst.presences;
+                let may = limiter.next_command_at(now) <= now;
+                assert_eq!(limiter.commands_left(now) > 0, may);
+                if is_presence && limiter.next_presence_at(now) > now {
+                    continue;
+                }
+                assert_eq!(limiter.try_command(now), may, "as foretold");
+                if may {
+                    sent.push(now);
+                }
+                if may && is_presence {
+                    limiter.record_presence(now);
+                    presences.push(now);
+                }
+            }
+            let next = limiter.next_command_at(now);
+            assert!(next <= now || limiter.clone().try_command(next), "the time foretold is right");
+        }
+        [sent, presences]
+    }
+
+    /// The most that lie in one window.
+    fn most_in(window: Duration, times: &[Instant]) -> usize {
+        let in_window = |first: &Instant| {
+            times.iter().filter(|at| **at >= *first && **at < *first + window).count()
+        };
+        times.iter().map(in_window).max().unwrap_or(0)
+    }
+
+    proptest! {
+        /// Scenario 56: whatever is asked for, no 60 s hold more than 120 payloads, heartbeats among
+        /// them that never wait, and no 20 s more than 5 presences.
+        #[test]
+        fn no_window_ever_holds_more_than_allowed(
+            interval_ms in prop_oneof![1_000..3_000_u64, Just(41_250_u64), 1_000..300_000_u64],
+            phase in 0.0..1.0_f64,
+            bursts in vec(burst(), 1..60),
+        ) {
+            let [sent, presences] = live(Duration::from_millis(interval_ms), phase, &bursts);
+            prop_assert!(most_in(MINUTE, &sent) <= MAX_SENDS);
+            prop_assert!(most_in(Duration::from_secs(20), &presences) <= MAX_PRESENCES);
+        }
+    }
+
+    /// A host that always wants more gets most of the window, at any interval.
     #[test]
-    fn no_window_ever_holds_more_than_120() {
-        for (seed, interval_ms) in [(1, 41_250), (2, 10_000), (3, 1_000), (4, 60_000)] {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let start = Instant::now();
-            let interval = Duration::from_millis(interval_ms);
-            let mut limiter = Limiter::new(interval);
-            let mut sent = Vec::new();
-            let mut next_beat = start + interval.mul_f64(rng.f64());
-            limiter.record(start);
-            sent.push(start);
-            let mut now = start;
-            while now < start + Duration::from_secs(400) {
-                now += Duration::from_millis(rng.u64(0..40));
-                if now >= next_beat {
-                    sent.push(now);
-                    next_beat += interval;
-                }
-                if rng.u8(0..4) == 0 && limiter.try_requested_beat(now) {
-                    sent.push(now);
-                }
-                let free = limiter.next_command_at(now) <= now;
-                assert_eq!(limiter.commands_left(now) > 0, free);
-                assert_eq!(limiter.try_command(now), free);
-                if free {
-                    sent.push(now);
-                }
-            }
-            let minute = Duration::from_secs(60);
-            for (i, first) in sent.iter().enumerate() {
-                let in_window = sent[i..].iter().take_while(|at| **at < *first + minute).count();
-                assert!(in_window <= MAX_SENDS, "{in_window} in 60 s at {interval:?}");
-            }
-            assert!(sent.len() > 500, "it must not starve commands: {}", sent.len());
+    fn commands_do_not_starve() {
+        for (interval_ms, least) in [(1_000, 50), (10_000, 105), (41_250, 110), (300_000, 110)] {
+            let always = Burst { after_ms: 500, commands: 60, presences: 0, requested_beats: 1 };
+            let [sent, _] = live(Duration::from_millis(interval_ms), 0.5, &vec![always; 1_200]);
+            assert!(sent.len() >= 10 * least, "{} payloads in ten minutes", sent.len());
         }
     }
 

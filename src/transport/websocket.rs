@@ -65,13 +65,7 @@ impl WebSocket {
             .await
             .map_err(|error| error.to_string())?;
         let request = url.into_client_request().map_err(|error| error.to_string())?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-            .max_message_size(Some(MAX_INCOMING_BYTES))
-            .max_frame_size(Some(MAX_INCOMING_BYTES));
-        let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+        let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config()));
         match upgrade.await {
             Ok((inner, _)) => Ok(Self { inner, unflushed: false }),
             Err(WsError::Http(response)) => Err(format!(
@@ -144,6 +138,16 @@ impl WebSocket {
     }
 }
 
+/// Bounds for all that a websocket keeps.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+        .max_message_size(Some(MAX_INCOMING_BYTES))
+        .max_frame_size(Some(MAX_INCOMING_BYTES))
+}
+
 /// The end of a connection by an error.
 fn broken(error: &WsError) -> Received {
     let reason = match error {
@@ -158,4 +162,114 @@ fn broken(error: &WsError) -> Received {
 /// The end of a connection.
 fn over(code: Option<u16>, reason: &str) -> Received {
     Received::Closed { code, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncWriteExt, copy, duplex, sink, split};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    /// A message, and where its frames end.
+    #[derive(Debug, Clone)]
+    struct Framed {
+        is_text: bool,
+        payload: Vec<u8>,
+        cuts: Vec<usize>,
+        /// A ping stands between its frames.
+        pings: bool,
+    }
+
+    fn framed() -> impl Strategy<Value = Framed> {
+        let text = ("\\PC{0,300}".prop_map(String::into_bytes), Just(true));
+        let binary = (vec(any::<u8>(), 0..70_000), Just(false));
+        let payload = prop_oneof![4 => text, 1 => binary];
+        (payload, vec(1..2_000_usize, 0..6), any::<bool>())
+            .prop_map(|((payload, is_text), cuts, pings)| Framed { is_text, payload, cuts, pings })
+    }
+
+    impl Framed {
+        /// As a server writes it: <https://datatracker.ietf.org/doc/html/rfc6455#section-5.2>.
+        fn write(&self, out: &mut Vec<u8>) {
+            let mut opcode = if self.is_text { 1 } else { 2 };
+            let mut left = &self.payload[..];
+            for cut in &self.cuts {
+                let (part, rest) = left.split_at((*cut).min(left.len()));
+                write_frame(out, opcode, part);
+                (opcode, left) = (0, rest);
+                if self.pings {
+                    write_frame(out, 0x89, b"?");
+                }
+            }
+            write_frame(out, 0x80 | opcode, left);
+        }
+    }
+
+    fn write_frame(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
+        out.push(first);
+        match payload.len() {
+            len @ 0..126 => out.push(len as u8),
+            len @ 126..0x1_0000 => {
+                out.push(126);
+                out.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                out.push(127);
+                out.extend((len as u64).to_be_bytes());
+            }
+        }
+        out.extend(payload);
+    }
+
+    /// All messages that come, up to the end of the connection.
+    async fn receive(socket: BoxedIo) -> Vec<(bool, Vec<u8>)> {
+        let inner = WebSocketStream::from_raw_socket(socket, Role::Client, Some(config())).await;
+        let mut socket = WebSocket { inner, unflushed: false };
+        let mut messages = Vec::new();
+        loop {
+            match poll_fn(|cx| socket.poll(cx, true)).await {
+                Received::Text(text) => messages.push((true, text.to_vec())),
+                Received::Binary(bytes) => messages.push((false, bytes.to_vec())),
+                Received::Flushed => {}
+                Received::Closed { .. } => return messages,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Scenario 51: however a server cuts messages into frames, and the network frames into
+        /// pieces, messages arrive whole and in order.
+        #[test]
+        fn messages_arrive_whole_however_they_are_framed(
+            messages in vec(framed(), 1..6),
+            piece in prop_oneof![1..20_usize, 1..9_000_usize],
+        ) {
+            let mut bytes = Vec::new();
+            for message in &messages {
+                message.write(&mut bytes);
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            let received = runtime.block_on(async {
+                let (client, server) = duplex(piece);
+                let (mut pongs, mut server) = split(server);
+                let write = async move {
+                    server.write_all(&bytes).await?;
+                    server.shutdown().await
+                };
+                let mut nowhere = sink();
+                let pongs = copy(&mut pongs, &mut nowhere);
+                let (received, written, _) = tokio::join!(receive(Box::new(client)), write, pongs);
+                written.map(|()| received)
+            })?;
+            let sent: Vec<_> = messages.into_iter().map(|m| (m.is_text, m.payload)).collect();
+            prop_assert!(received == sent, "{} of {} arrived", received.len(), sent.len());
+        }
+    }
 }

@@ -13,6 +13,7 @@ const UNTIL_TRUSTING: usize = 17;
 
 pub fn run(bytes: &[u8]) {
     let mut connection = Scanner::default();
+    let trusting = trusting();
     for payload in bytes.split(|byte| *byte == 0xff) {
         let found = Scanner::default().scan(payload);
         match reference(payload) {
@@ -31,7 +32,8 @@ pub fn run(bytes: &[u8]) {
                 let discords = format!(r#"{{"t":{t},"s":{s},"op":{op},"d":{data}}}"#);
                 // What ends in another way can be no payload with `d` as its last key.
                 if payload == discords.as_bytes() || !payload.ends_with(b"}}") {
-                    assert_eq!(trusting().scan(payload), Ok(found), "after many others");
+                    let later = trusting.clone().scan(payload);
+                    assert_eq!(later, Ok(found), "after many others");
                 }
                 check_guild_id(found.name.of(payload), &data);
             }
@@ -42,7 +44,7 @@ pub fn run(bytes: &[u8]) {
             Reference::Other => assert!(found.is_err(), "no object"),
         }
         check_spans(payload, found.ok());
-        check_spans(payload, trusting().scan(payload).ok());
+        check_spans(payload, trusting.clone().scan(payload).ok());
         check_spans(payload, connection.scan(payload).ok());
     }
 }

@@ -95,6 +95,7 @@ lint: ## format and lint
 SECONDS_EACH ?= 1800
 
 fuzz: ## run every fuzz target for SECONDS_EACH (1800) seconds
+	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh run $(SECONDS_EACH)
 
 clean: ## remove what was built

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
 # Usage: scripts/setup.sh demo|test|hosts|foreign
+# Usage: scripts/setup.sh demo|test|hosts|fuzz
 set -eu
 
 missing=
@@ -28,6 +29,9 @@ test)
         echo "Adding rustfmt and clippy to this Rust."
         rustup component add rustfmt clippy
     fi
+    ;;
+fuzz)
+    need g++ g++ --version
     ;;
 hosts)
     need make make --version

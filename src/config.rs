@@ -14,7 +14,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token, presence};
+use crate::protocol::{
+    Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token, host_of, presence,
+};
 
 /// Discord's REST API.
 const DISCORD_API_URL: &str = "https://discord.com/api/v10";
@@ -491,10 +493,7 @@ fn check_proxy(url: &str) -> Result<ProxyUrl, Error> {
         _ => return Err(wrong()),
     };
     let authority = uri.authority().ok_or_else(wrong)?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    if host.is_empty() {
-        return Err(wrong());
-    }
+    let host = host_of(authority).ok_or_else(wrong)?.to_owned();
     let credentials = match authority.as_str().rsplit_once('@') {
         None => None,
         Some((typed, _)) => {
@@ -719,6 +718,7 @@ mod tests {
             (&with(r#""threads":0"#), ["`threads`", "between 1 and 256"]),
             (&with(r#""log":{"level":"loud"}"#), ["`log.level`", "trace"]),
             (&with(r#""proxy":"socks5://x:1""#), ["`proxy`", "http://host"]),
+            (&with(r#""proxy":"http://x[:]1""#), ["`proxy`", "http://host"]),
             (&with(r#""identify":{"reserve":1}"#), ["`identify.reserve`", "budget_reserve"]),
         ] {
             let error = error(json);

@@ -54,10 +54,7 @@ impl GatewayUrl {
         if authority.as_str().contains('@') {
             return Err(wrong("it has a user name"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() {
-            return Err(wrong("no host"));
-        }
+        let host = host_of(authority).ok_or_else(|| wrong("no host"))?.to_owned();
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         Ok(Self { tls, host, port })
     }
@@ -71,6 +68,14 @@ impl GatewayUrl {
         };
         format!("{self}/?v={API_VERSION}&encoding=json{compress}")
     }
+}
+
+/// The host of a URL, IPv6 without brackets; `None` where there is none. The reader of URLs is not
+/// strict about brackets.
+pub(crate) fn host_of(authority: &http::uri::Authority) -> Option<&str> {
+    let host = authority.host();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    (!host.is_empty() && !host.contains(['[', ']'])).then_some(host)
 }
 
 impl fmt::Display for GatewayUrl {
@@ -121,7 +126,15 @@ mod tests {
 
     #[test]
     fn what_is_not_a_gateway_url_is_refused_by_name() {
-        for url in ["", "gateway.discord.gg", "https://x", "wss://", "wss://u:p@x", "wss://a b"] {
+        for url in [
+            "",
+            "gateway.discord.gg",
+            "https://x",
+            "wss://",
+            "wss://u:p@x",
+            "wss://a b",
+            "ws://a[:]80",
+        ] {
             let error = GatewayUrl::parse(url).expect_err(url);
             assert!(error.contains("expected wss://HOST"), "{error}");
         }

@@ -16,6 +16,7 @@ mod token;
 
 pub use close_code::{CloseCode, Next};
 pub use envelope::{Envelope, Scanner, Span, guild_id_of};
+pub(crate) use gateway_url::host_of;
 pub use gateway_url::{Compression, GatewayUrl};
 pub use intents::Intents;
 pub use opcode::OpCode;

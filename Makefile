@@ -83,6 +83,10 @@ scenarios: ## which test shows which case of tests/scenarios.md
 soak: ## live through fleets in virtual time: SEED=1 HOURS=10000
 	@cargo run --release --quiet --bin shardwright -- soak --seed $(or $(SEED),1) --shard-hours $(or $(HOURS),10000)
 
+fuzz: ## run every fuzz target for half an hour: SECONDS_EACH=1800
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh run $(or $(SECONDS_EACH),1800)
+
 generate: ## write what is made of the source: the header, the references in docs/, tables of the README
 	@BLESS=1 cargo test --quiet --workspace --test abi the_header_is_fresh
 	@BLESS=1 cargo test --quiet --workspace --test docs fresh
@@ -92,15 +96,8 @@ lint: ## format and lint
 	@cargo fmt --manifest-path tests/foreign/twilight/Cargo.toml
 	@cargo clippy --workspace --all-targets
 
-SECONDS_EACH ?= 1800
-
-fuzz: ## run every fuzz target for SECONDS_EACH (1800) seconds
-	@scripts/setup.sh fuzz
-	@scripts/fuzz.sh run $(SECONDS_EACH)
-
 clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim overhead scenarios soak generate lint clean
-.PHONY: help demo test build install sim generate lint fuzz clean
+.PHONY: help demo test build install sim overhead scenarios soak fuzz generate lint clean

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test|hosts|foreign
-# Usage: scripts/setup.sh demo|test|hosts|fuzz
+# Usage: scripts/setup.sh demo|test|hosts|foreign|fuzz
 set -eu
 
 missing=

@@ -57,7 +57,7 @@ impl World {
             troubles,
             config: config(rng, compression),
             options: options(rng, seed, shards),
-            poll_every: Duration::from_millis([50, 250, 1_000][rng.usize(..3)]),
+            poll_every: Duration::from_millis([100, 500, 2_000][rng.usize(..3)]),
             delay_max: Duration::from_millis([0, 80, 2_000][rng.usize(..3)]),
             command_every_s: [2.0, 30.0, 300.0][rng.usize(..3)],
         }
@@ -71,6 +71,12 @@ impl World {
     /// Whether events are dropped when the host is slow.
     pub(crate) fn drops_oldest(&self) -> bool {
         self.config["queue"]["when_full"] == "drop_oldest"
+    }
+
+    /// Whether sockets may be left unread because the host is slow.
+    pub(crate) fn may_block(&self) -> bool {
+        let queue = &self.config["queue"];
+        !self.drops_oldest() && (queue["max_events"] != 65_536 || queue["max_bytes"] != 67_108_864)
     }
 }
 
@@ -97,6 +103,7 @@ fn config(rng: &mut fastrand::Rng, compression: &str) -> Value {
     let max_events = [100, 2_000, 65_536][rng.usize(..3)];
     let max_bytes = [100_000, 4_000_000, 67_108_864][rng.usize(..3)];
     let when_full = if rng.u8(..4) == 0 { "drop_oldest" } else { "block" };
+    let level = ["warn", "info", "trace"][rng.usize(..3)];
     let mut config = json!({
         "token": Options::default().token,
         "api_url": format!("http://{REST_HOST}/api/v10"),
@@ -104,7 +111,7 @@ fn config(rng: &mut fastrand::Rng, compression: &str) -> Value {
             "GUILD_MESSAGE_TYPING", "GUILD_PRESENCES", "GUILD_VOICE_STATES", "MESSAGE_CONTENT",
             "DIRECT_MESSAGES"],
         "compression": compression,
-        "log": {"to": "events", "level": "trace"},
+        "log": {"to": "events", "level": level},
         "queue": {"max_events": max_events, "max_bytes": max_bytes, "when_full": when_full},
     });
     if rng.bool() {
@@ -123,7 +130,7 @@ fn options(rng: &mut fastrand::Rng, seed: u64, shards: u32) -> Options {
         members_per_guild: rng.u32(3..12),
         channels_per_guild: 4,
         roles_per_guild: 2,
-        events_per_second: f64::from(shards) * [0.02, 0.1, 1.0][rng.usize(..3)],
+        events_per_second: f64::from(shards) * [0.01, 0.05, 0.4][rng.usize(..3)],
         recommended_shards: shards,
         max_concurrency: [1, 1, 2, 16][rng.usize(..4)],
         timing_slack_ms: 0,

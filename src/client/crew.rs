@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
@@ -14,7 +15,7 @@ use super::startup::Plan;
 use crate::identify::line::Line;
 use crate::protocol::Identify;
 use crate::shard::driver::{self, Owner, Surroundings};
-use crate::shard::status::ShardStatus;
+use crate::shard::status::{ShardStatus, Snapshot};
 use crate::shard::{Session, Settings};
 
 /// The rest after a bug, so that one that strikes at once does not make a busy loop.
@@ -44,12 +45,14 @@ impl Crew {
     /// Starts all shards of the plan.
     pub(super) fn launch_all(&mut self) -> BTreeMap<u32, Member> {
         let ids = self.plan.ids.clone();
-        ids.into_iter().map(|id| (id, self.launch(id, None, Duration::ZERO))).collect()
+        ids.into_iter().map(|id| (id, self.launch(id, None, None, Duration::ZERO))).collect()
     }
 
-    /// Starts a shard again after its task died; with its session, if it had one.
-    pub(super) fn relaunch(&mut self, shard_id: u32, session: Option<Session>) -> Member {
-        self.launch(shard_id, session, REST_AFTER_DEATH)
+    /// Starts a shard again after its task died; with its session, and the presence that the host
+    /// gave it, if it had them.
+    pub(super) fn relaunch(&mut self, shard_id: u32, last: Option<Snapshot>) -> Member {
+        let (session, presence) = last.map_or((None, None), |last| (last.session, last.presence));
+        self.launch(shard_id, session, presence, REST_AFTER_DEATH)
     }
 
     /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
@@ -75,9 +78,20 @@ impl Crew {
     }
 
     /// Starts a shard.
-    fn launch(&mut self, shard_id: u32, session: Option<Session>, rest: Duration) -> Member {
+    fn launch(
+        &mut self,
+        shard_id: u32,
+        session: Option<Session>,
+        presence: Option<Box<RawValue>>,
+        rest: Duration,
+    ) -> Member {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let status = Arc::new(ShardStatus::new());
+        let mut settings = self.settings(shard_id);
+        if presence.is_some() {
+            settings.presence.clone_from(&presence);
+            status.update(|status| status.presence = presence);
+        }
         let surroundings = Surroundings {
             queue: Arc::clone(&self.shared.queue),
             line: self.line.clone(),
@@ -86,7 +100,6 @@ impl Crew {
             status: Arc::clone(&status),
             owner: Arc::clone(&self.shared) as Arc<dyn Owner>,
         };
-        let settings = self.settings(shard_id);
         let seed = fastrand::u64(..);
         let task = self.tasks.spawn(async move {
             sleep(rest).await;

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::crew::Crew;
 use super::fleet::Fleet;
-use super::shared::{Shared, Stage, lock};
+use super::shared::{InCaseOfPanic, Shared, Stage, lock};
 use super::startup::{self, GatewayInfo, Plan};
 use crate::error::ErrorKind;
 use crate::identify::{Gate, GateEvent, line};
@@ -26,6 +26,10 @@ const STARTUP_RETRY_MAX: Duration = Duration::from_secs(60);
 impl Shared {
     /// Everything from start to stop.
     pub(super) async fn live(self: Arc<Self>) {
+        let _end = InCaseOfPanic(|| {
+            self.refuse(NO_SHARD, "the client met a bug in the engine; see the log", None);
+            self.end();
+        });
         let mut stop = self.stop.subscribe();
         let plan = tokio::select! {
             plan = self.plan() => plan,
@@ -137,7 +141,7 @@ impl Shared {
         let Stage::Running { fleet, .. } = &mut *stage else { return };
         let last = fleet.members.get(&shard_id).map(|member| member.status.get());
         let state = last.as_ref().map_or(ShardState::Idle, |last| last.state);
-        let member = crew.relaunch(shard_id, last.and_then(|last| last.session));
+        let member = crew.relaunch(shard_id, last);
         fleet.members.insert(shard_id, member);
         drop(stage);
         let reason = format!("shard {shard_id} met a bug in the engine and is started anew");

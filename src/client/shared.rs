@@ -184,6 +184,10 @@ impl Shared {
     fn spawn(self: &Arc<Self>, runtime: &Handle, id: u64, command: Command) {
         let shared = Arc::clone(self);
         let work = async move {
+            let _answer = InCaseOfPanic(|| {
+                let text = "the command met a bug in the engine; see the log";
+                shared.replies.fail(id, &Error::new(ErrorKind::Panic, text));
+            });
             let result = match command {
                 Command::Rest(request) => {
                     let response = shared.rest.request(*request).await;
@@ -393,6 +397,17 @@ impl Owner for Shared {
             }
             ShardState::Fatal => self.refuse(shard_id, &change.reason, change.close_code),
             _ => {}
+        }
+    }
+}
+
+/// Does something when it is dropped by a panic.
+pub(super) struct InCaseOfPanic<F: FnMut()>(pub(super) F);
+
+impl<F: FnMut()> Drop for InCaseOfPanic<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0();
         }
     }
 }

@@ -302,7 +302,13 @@ impl Driver {
         let input = match mail {
             Mail::GateNear { ticket } => Input::GateNear { ticket },
             Mail::GateGranted { ticket } => Input::GateGranted { ticket },
-            Mail::Command(command) => Input::Command(command),
+            Mail::Command(command) => {
+                if command.presence.is_some() {
+                    let presence = &command.presence;
+                    self.surroundings.status.update(|status| status.presence.clone_from(presence));
+                }
+                Input::Command(command)
+            }
             Mail::Cancel { command_id } => Input::Cancel { command_id },
             Mail::Restart { resume } => Input::Restart { resume },
             Mail::Stop(mode) => {
@@ -456,6 +462,16 @@ impl Driver {
     /// Waits for the goodbyes of all sockets.
     async fn finish(mut self) {
         while self.closing.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // A shard that dies of a bug resumes after what it had received, so that must not die with it.
+        // What is staged otherwise was not published yet, and will be sent again.
+        if self.blocked {
+            self.surroundings.queue.push_anyway(self.stage.batch());
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use serde_json::value::RawValue;
+
 use super::machine::Counters;
 use super::session::Session;
 use super::state::ShardState;
@@ -36,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) last_event_at: Option<Instant>,
     /// Why it last lost or did not get its connection.
     pub(crate) last_error: Option<String>,
+    /// The newest presence that the host gave it by a command.
+    pub(crate) presence: Option<Box<RawValue>>,
     /// Whether the socket is left unread because the queue is full.
     pub(crate) blocked: bool,
 }
@@ -61,6 +65,7 @@ impl ShardStatus {
             commands_left: 0,
             last_event_at: None,
             last_error: None,
+            presence: None,
             blocked: false,
         }))
     }

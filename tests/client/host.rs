@@ -117,7 +117,8 @@ impl Host {
         Self::start_with(config, Arc::new(Tcp))
     }
 
-    fn start_with(config: &str, network: Arc<dyn Network>) -> Self {
+    /// A started client over any network.
+    pub(crate) fn start_with(config: &str, network: Arc<dyn Network>) -> Self {
         let config = Config::from_json(config, |_| None).expect("a good configuration");
         let client = Client::new(config, network).expect("a client");
         client.start(&Handle::current()).expect("not started before");

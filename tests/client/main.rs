@@ -9,6 +9,7 @@ mod events;
 mod host;
 mod identify_limits;
 mod lifecycle;
+mod panics;
 mod proxy;
 mod refusals;
 mod resume;

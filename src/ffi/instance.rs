@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::shard::StopMode;
-use crate::transport::Tcp;
+use crate::transport::{Network, Tcp};
 
 /// How long `shard_client_free` lets a running client say goodbye.
 const FREE_PATIENCE: Duration = Duration::from_secs(2);
@@ -29,8 +29,16 @@ pub(super) struct Instance {
 impl Instance {
     /// A client from its configuration.
     pub(super) fn new(config_json: &str) -> Result<Self, Error> {
+        Self::with_network(config_json, Arc::new(Tcp))
+    }
+
+    /// The same on any network.
+    pub(super) fn with_network(
+        config_json: &str,
+        network: Arc<dyn Network>,
+    ) -> Result<Self, Error> {
         let config = Config::from_json(config_json, |name| std::env::var(name).ok())?;
-        Ok(Self { client: Client::new(config, Arc::new(Tcp))?, runtime: Mutex::default() })
+        Ok(Self { client: Client::new(config, network)?, runtime: Mutex::default() })
     }
 
     /// Starts threads and the client.

@@ -29,6 +29,9 @@ mod log;
 mod observe;
 mod runtime;
 mod status;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub mod testing;
 
 pub use self::client::*;
 pub use self::command::*;

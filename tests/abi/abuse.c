@@ -1,11 +1,30 @@
 /* What a host can do wrong, from C: each case ends with exit code 0 when the library answered with the
  * right status. tests/abi/hosts.rs runs them, plain, under ASan and UBSan, and under valgrind.
- * The environment points at a simulator (SHARDWRIGHT_API_URL, DISCORD_TOKEN). */
+ * The environment points at a simulator (SHARDWRIGHT_API_URL, DISCORD_TOKEN).
+ *
+ *   what                          here             in bindings/python/tests/test_abuse.py
+ *   use after free, double free   handles          test_use_after_free
+ *   free during a blocked poll    threads, stress  test_free_during_a_blocked_poll
+ *   release after free, or twice  events           test_release_after_free
+ *   two clients in one process    two              test_two_clients
+ *   fork, then use                forked           test_fork (test_life.py)
+ *   dlclose with live threads     dlclose.c        test_dlclose
+ *   SIGPIPE, a vanished peer      vanished         test_vanished_peer
+ *   signals in a blocked poll     signals          test_signals, test_ctrl_c_ends_at_once (test_life.py)
+ *   a panic inside                panics.c         test_panic
+ *   100,000 clients               cycles           test_cycles
+ *   poll, stop and free racing    stress           test_free_during_a_blocked_poll
+ */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -349,6 +368,246 @@ static void churn(void) {
     }
 }
 
+/* Two clients live side by side: each has its events, and the end of one is not that of the other. */
+static void two(void) {
+    shard_event event, held;
+    uint64_t id;
+    shard_client *first = ready_client(), *second = ready_client();
+    CHECK(first != second && shard_client_event_fd(first) != shard_client_event_fd(second));
+    CHECK(poll_event(first, &held, 1000) == 1);
+    CHECK(send_command(second, "{\"type\":\"gateway_info\"}", 23, &id) == SHARD_OK);
+    do {
+        CHECK(poll_event(second, &event, 60000) == 1);
+        int is_reply = event.kind == SHARD_EVENT_REPLY && event.command_id == id && event.status == 0;
+        shard_event_release(&event);
+        if (is_reply)
+            break;
+    } while (1);
+    shard_client_free(first);
+    CHECK(poll_event(first, &event, 0) == SHARD_E_INVALID_HANDLE);
+    CHECK(shard_client_healthy(second) == SHARD_OK);
+    CHECK(send_command(second, "{\"type\":\"gateway_info\"}", 23, &id) == SHARD_OK);
+    CHECK(poll_event(second, &event, 60000) == 1 && event.command_id == id);
+    shard_event_release(&event);
+    shard_event_release(&held);
+    shard_client_free(second);
+}
+
+/* A peer that takes connections and breaks each while the other side writes. */
+struct peer {
+    int listener;
+    int broken;
+};
+
+static void *break_connections(void *argument) {
+    struct peer *peer = argument;
+    char bytes[4096];
+    int socket;
+    while ((socket = accept(peer->listener, NULL, NULL)) >= 0) {
+        struct linger at_once = {1, 0};
+        CHECK(recv(socket, bytes, sizeof bytes, 0) >= 0);
+        /* The end, and then a reset: whoever goes on writing gets EPIPE. */
+        shutdown(socket, SHUT_WR);
+        setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        close(socket);
+        __atomic_add_fetch(&peer->broken, 1, __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+
+static int broken_pipe[2], writes_failed;
+
+/* The engine's threads run this: a write to what is broken must be an error there, and no signal. */
+static void write_to_nobody(void *userdata, int32_t level, const char *target, size_t target_len,
+                            const char *text, size_t text_len) {
+    struct iovec part = {(void *)text, text_len};
+    (void)userdata, (void)level, (void)target, (void)target_len;
+    CHECK(writev(broken_pipe[1], &part, 1) == -1 && errno == EPIPE);
+    __atomic_add_fetch(&writes_failed, 1, __ATOMIC_SEQ_CST);
+}
+
+/* SIGPIPE ends this process, as is the default; peers vanish in the middle of a write. */
+static void vanished(void) {
+    struct sigaction before, after, dies = {.sa_handler = SIG_DFL};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct peer peer = {socket(AF_INET, SOCK_STREAM, 0), 0};
+    socklen_t size = sizeof address;
+    enum { BODY = 512 << 10, TIMES = 8 };
+    char config[256], *command = malloc(BODY + 256);
+    shard_event event;
+    pthread_t thread;
+    uint64_t id;
+
+    CHECK(sigaction(SIGPIPE, &dies, NULL) == 0 && sigaction(SIGPIPE, NULL, &before) == 0);
+    CHECK(pipe(broken_pipe) == 0 && close(broken_pipe[0]) == 0);
+    CHECK(bind(peer.listener, (struct sockaddr *)&address, size) == 0 && listen(peer.listener, 64) == 0);
+    CHECK(getsockname(peer.listener, (struct sockaddr *)&address, &size) == 0);
+    CHECK(pthread_create(&thread, NULL, break_connections, &peer) == 0);
+
+    CHECK(shard_set_log_callback(write_to_nobody, NULL, SHARD_LOG_DEBUG) == SHARD_OK);
+    snprintf(config, sizeof config,
+             "{\"intents\": 1, \"api_url\": \"http://127.0.0.1:%d\", "
+             "\"log\": {\"to\": \"callback\", \"level\": \"debug\"}}",
+             ntohs(address.sin_port));
+    shard_client *client = shard_client_new(config, strlen(config));
+    CHECK(client != NULL && shard_client_start(client) == SHARD_OK);
+    int head = sprintf(command, "{\"type\":\"rest\",\"method\":\"POST\",\"path\":\"/channels/1/messages\",\"body\":\"");
+    memset(command + head, 'x', BODY);
+    int tail = sprintf(command + head + BODY, "\"}");
+    for (int i = 0; i < TIMES; i++) {
+        CHECK(send_command(client, command, (size_t)(head + BODY + tail), &id) == SHARD_OK);
+        do {
+            CHECK(poll_event(client, &event, 60000) == 1);
+            uint64_t replied = event.command_id;
+            CHECK(replied == 0 || event.status < 0);
+            shard_event_release(&event);
+            if (replied == id)
+                break;
+        } while (1);
+    }
+    CHECK(__atomic_load_n(&peer.broken, __ATOMIC_SEQ_CST) >= TIMES);
+    CHECK(__atomic_load_n(&writes_failed, __ATOMIC_SEQ_CST) > 0);
+    shard_client_free(client);
+    CHECK(shard_set_log_callback(NULL, NULL, SHARD_LOG_OFF) == SHARD_OK);
+    CHECK(sigaction(SIGPIPE, NULL, &after) == 0 && after.sa_handler == before.sa_handler);
+    shutdown(peer.listener, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(peer.listener);
+    close(broken_pipe[1]);
+    free(command);
+}
+
+static int entries(const char *path) {
+    int count = 0;
+    DIR *dir = opendir(path);
+    CHECK(dir != NULL);
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static long resident_kb(void) {
+    long kb = 0;
+    char line[256];
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status != NULL);
+    while (fgets(line, sizeof line, status) != NULL)
+        if (sscanf(line, "VmRSS: %ld", &kb) == 1)
+            break;
+    fclose(status);
+    return kb;
+}
+
+/* Memory, descriptors and threads are the same after many clients as after a few. */
+static void leaves_nothing(const char *what, int some, int many, int start) {
+    long kb = 0;
+    int fds = 0, threads = 0;
+    double began = seconds();
+    for (int i = 0; i < some + many; i++) {
+        if (i == some)
+            kb = resident_kb(), fds = entries("/proc/self/fd"), threads = entries("/proc/self/task");
+        shard_client *client = new_client();
+        if (start) {
+            CHECK(shard_client_start(client) == SHARD_OK);
+            if (i % 10 == 0)
+                CHECK(shard_client_wait_ready(client, 60000) == SHARD_OK);
+            CHECK(shard_client_stop(client, SHARD_STOP_ABORT, -1) == SHARD_OK);
+        }
+        shard_client_free(client);
+    }
+    long grown = resident_kb() - kb;
+    printf("%d clients %s: %.1f s, %ld kB more\n", many, what, seconds() - began, grown);
+    CHECK(grown < 4096);
+    CHECK(entries("/proc/self/fd") == fds);
+    CHECK(entries("/proc/self/task") == threads);
+}
+
+/* 100,000 clients, one after another, and 300 that are started. */
+static void cycles(void) {
+    leaves_nothing("made and freed", 1000, 100000, 0);
+    leaves_nothing("started, stopped and freed", 100, 300, 1);
+}
+
+struct race {
+    shard_client *client;
+    pthread_barrier_t start;
+    int accepted, replied, how;
+};
+
+static int is_end(int status) {
+    return status == SHARD_E_CLOSED || status == SHARD_E_INVALID_HANDLE;
+}
+
+static void *race_poll(void *argument) {
+    struct race *race = argument;
+    enum { MANY = 16 };
+    shard_event all[MANY];
+    pthread_barrier_wait(&race->start);
+    for (;;) {
+        int count = shard_client_poll_events(race->client, all, MANY, -1);
+        if (count < 0) {
+            CHECK(is_end(count));
+            return NULL;
+        }
+        for (int i = 0; i < count; i++)
+            if (all[i].kind == SHARD_EVENT_REPLY)
+                __atomic_add_fetch(&race->replied, 1, __ATOMIC_SEQ_CST);
+        shard_events_release(all, (size_t)count);
+    }
+}
+
+static void *race_use(void *argument) {
+    static const char COMMAND[] = "{\"type\":\"update_presence\",\"status\":\"idle\"}";
+    struct race *race = argument;
+    char text[512];
+    size_t len;
+    pthread_barrier_wait(&race->start);
+    for (;;) {
+        int status = send_command(race->client, COMMAND, strlen(COMMAND), NULL);
+        if (status == SHARD_OK)
+            __atomic_add_fetch(&race->accepted, 1, __ATOMIC_SEQ_CST);
+        else if (is_end(status))
+            return NULL;
+        else
+            CHECK(status == SHARD_E_QUEUE_FULL);
+        shard_client_wake(race->client);
+        shard_client_status_json(race->client, text, sizeof text, &len);
+        shard_client_event_fd(race->client);
+    }
+}
+
+static void *race_end(void *argument) {
+    struct race *race = argument;
+    struct timespec pause = {0, rand() % 4 * 1000000};
+    pthread_barrier_wait(&race->start);
+    nanosleep(&pause, NULL);
+    int status = shard_client_stop(race->client, (uint32_t)race->how % 3, -1);
+    CHECK(status == SHARD_OK || is_end(status));
+    if (race->how >= 3)
+        shard_client_free(race->client);
+    return NULL;
+}
+
+/* Eight threads poll, one commands, and two stop and free at the same time. */
+static void stress(void) {
+    for (int how = 0; how < 6; how++) {
+        struct race race = {ready_client(), {{0}}, 0, 0, how};
+        pthread_t all[THREADS + 3];
+        CHECK(pthread_barrier_init(&race.start, NULL, THREADS + 3) == 0);
+        for (int i = 0; i < THREADS + 3; i++) {
+            void *(*run)(void *) = i < THREADS ? race_poll : i == THREADS ? race_use : race_end;
+            CHECK(pthread_create(&all[i], NULL, run, &race) == 0);
+        }
+        for (int i = 0; i < THREADS + 3; i++)
+            CHECK(pthread_join(all[i], NULL) == 0);
+        /* A client that was stopped, and not freed under the polls, owes nothing. */
+        CHECK(how >= 3 ? race.replied <= race.accepted : race.replied == race.accepted);
+        shard_client_free(race.client);
+        pthread_barrier_destroy(&race.start);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
@@ -356,7 +615,8 @@ int main(int argc, char **argv) {
     } CASES[] = {
         {"arguments", arguments}, {"handles", handles}, {"order", order}, {"events", events},
         {"threads", threads}, {"wake", wake}, {"signals", signals}, {"forked", forked},
-        {"logs", logs}, {"churn", churn},
+        {"logs", logs}, {"churn", churn}, {"two", two},
+        {"vanished", vanished}, {"cycles", cycles}, {"stress", stress},
     };
     for (size_t i = 0; argc == 2 && i < sizeof CASES / sizeof *CASES; i++)
         if (strcmp(argv[1], CASES[i].name) == 0) {

@@ -48,16 +48,37 @@ pub(crate) fn run(command: &mut Command) -> Output {
     output
 }
 
+/// The directory of the library that panics on demand (`panics.rs`).
+pub(crate) fn panics_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let test = std::env::current_exe().expect("this process has a file");
+        let profile = test.ancestors().nth(2).expect("target/debug/deps/abi");
+        let target = profile.parent().expect("target/debug");
+        // A run of all tests has built it; one of this file alone has not.
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["build", "--workspace", "--example", "shardwright_panics", "--target-dir"]);
+        run(command.arg(target).current_dir(root()));
+        profile.join("examples")
+    })
+}
+
 /// Compiles a C file of this directory, or of `examples/c`, against the header and the library.
 pub(crate) fn compile(compiler: &str, source: &str, name: &str, flags: &[&str]) -> PathBuf {
     let program = scratch().join(name);
-    let library = library_dir();
+    let (library_dir, library) = if source.ends_with("/panics.c") {
+        (panics_dir().to_owned(), "-lshardwright_panics")
+    } else if source.ends_with("/dlclose.c") {
+        (library_dir().to_owned(), "-ldl")
+    } else {
+        (library_dir().to_owned(), "-lshardwright")
+    };
     let mut command = Command::new(compiler);
     command.args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-g"]).args(flags);
     command.arg("-I").arg(root().join("include"));
     command.arg(root().join(source)).arg("-o").arg(&program);
-    command.arg("-L").arg(library).arg("-lshardwright").arg("-lpthread");
-    command.arg(format!("-Wl,-rpath,{}", library.display()));
+    command.arg("-L").arg(&library_dir).arg(library).arg("-lpthread");
+    command.arg(format!("-Wl,-rpath,{}", library_dir.display()));
     run(&mut command);
     program
 }

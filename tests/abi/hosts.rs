@@ -9,7 +9,7 @@ use std::time::Duration;
 use shardwright_sim::{Cut, Options, Seen, Server, Simulator, Target};
 use tokio::time::timeout;
 
-use crate::build::{compile, run};
+use crate::build::{compile, library_dir, run};
 
 /// Patience with a host, which may be slow under valgrind.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -138,7 +138,40 @@ macro_rules! cases {
     };
 }
 
-cases!(arguments, handles, order, events, threads, wake, signals, logs, churn);
+cases!(
+    arguments, handles, order, events, threads, wake, signals, logs, churn, two, vanished, stress,
+);
+
+/// Too many for the tools that look at each of them; `churn` is for those.
+#[test]
+fn a_hundred_thousand_clients_leave_nothing() {
+    run_case("cycles", Watch::Plain);
+}
+
+/// Runs one of the other C files of this directory.
+fn run_program(name: &str, watch: Watch, arguments: &[&Path]) {
+    let world = World::new();
+    let program = watch.build(&format!("tests/abi/{name}.c"), name);
+    let mut command = watch.command(&program);
+    world.host(command.args(arguments));
+    run(&mut command);
+}
+
+/// The library stays when a host closes it while its threads run.
+#[test]
+fn the_library_may_be_closed_too_early() {
+    let library = library_dir().join("libshardwright.so");
+    run_program("dlclose", Watch::Plain, &[&library]);
+    run_program("dlclose", Watch::Valgrind, &[&library]);
+}
+
+/// A panic inside is a status, or a shard that starts anew.
+#[test]
+fn panics_stay_inside() {
+    for watch in [Watch::Plain, Watch::Sanitizers, Watch::Valgrind] {
+        run_program("panics", watch, &[]);
+    }
+}
 
 /// Not under ASan: a child inherits the locks of its allocator as other threads held them.
 mod forked {

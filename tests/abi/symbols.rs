@@ -1,9 +1,10 @@
 //! The shared library exports the contract's functions, and nothing else.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
-use crate::build::{compiles, library_dir, root, run};
+use crate::build::{compiles, library_dir, panics_dir, root, run};
 
 /// What `nm` finds.
 fn exported() -> BTreeSet<String> {
@@ -24,6 +25,18 @@ fn listed() -> BTreeSet<String> {
 #[test]
 fn the_symbols_are_the_listed_ones() {
     assert_eq!(exported(), listed());
+}
+
+/// What panics on demand is a library of its own: the shipped one has nothing of it, not even hidden.
+#[test]
+fn the_panics_of_the_tests_are_not_in_it() {
+    let symbols = |library: &Path| {
+        let output = run(Command::new("nm").arg(library));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let test = library_dir().join("libshardwright.so");
+    assert!(!symbols(&test).contains("shard_test_"));
+    assert!(symbols(&panics_dir().join("libshardwright_panics.so")).contains("shard_test_panic"));
 }
 
 /// The header declares every one of them, and hides the short names on demand.

@@ -20,6 +20,7 @@ pub mod protocol;
 pub mod queue;
 pub mod rest;
 pub mod shard;
+mod sync;
 pub mod transport;
 
 pub use client::{Client, GatewayInfo, StartLimit};

@@ -5,16 +5,14 @@
 //! three.
 
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use super::client::shard_client;
 use super::fork;
 use super::instance::Instance;
+use super::table::{Key, MAX_CLIENTS, Table};
 use crate::error::{Error, ErrorKind};
-
-/// Clients that can be alive at once in a process.
-const MAX_CLIENTS: usize = 1 << 16;
 
 /// Marks a handle as ours, and as nothing that could be dereferenced: it is odd.
 const TAG: u64 = 0x5b;
@@ -24,16 +22,15 @@ const _: () = assert!(usize::BITS == 64, "handles need 64-bit pointers");
 /// A place in the table, and which of its tenants is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Handle {
-    index: u16,
-    generation: u32,
+    key: Key,
     fork_generation: u8,
 }
 
 impl Handle {
     /// `generation | index | fork generation | tag`, from the highest bits down.
     fn to_pointer(self) -> *mut shard_client {
-        let bits = u64::from(self.generation) << 32
-            | u64::from(self.index) << 16
+        let bits = u64::from(self.key.generation) << 32
+            | u64::from(self.key.index) << 16
             | u64::from(self.fork_generation) << 8
             | TAG;
         std::ptr::without_provenance_mut(bits as usize)
@@ -42,31 +39,14 @@ impl Handle {
     fn from_pointer(pointer: *const shard_client) -> Option<Self> {
         let bits = pointer.addr() as u64;
         (bits & 0xff == TAG).then_some(Self {
-            generation: (bits >> 32) as u32,
-            index: (bits >> 16) as u16,
+            key: Key { generation: (bits >> 32) as u32, index: (bits >> 16) as u16 },
             fork_generation: (bits >> 8) as u8,
         })
     }
 }
 
-/// All clients of this process.
-#[derive(Debug, Default)]
-struct Table {
-    places: Vec<Place>,
-    /// Places without a tenant.
-    vacant: Vec<u16>,
-}
-
-/// A place for a client.
-#[derive(Debug, Default)]
-struct Place {
-    /// Counts the tenants.
-    generation: u32,
-    tenant: Option<Arc<Instance>>,
-}
-
 /// The table; NULL before the first client, and again in a forked child.
-static TABLE: AtomicPtr<RwLock<Table>> = AtomicPtr::new(null_mut());
+static TABLE: AtomicPtr<Table<Instance>> = AtomicPtr::new(null_mut());
 
 /// Leaves the table to the parent. Only for the fork handler, so nothing is freed.
 pub(super) fn forget_table() {
@@ -74,10 +54,10 @@ pub(super) fn forget_table() {
 }
 
 /// The table, made on first use.
-fn table() -> &'static RwLock<Table> {
+fn table() -> &'static Table<Instance> {
     let mut current = TABLE.load(Ordering::SeqCst);
     if current.is_null() {
-        let made = Box::into_raw(Box::default());
+        let made = Box::into_raw(Box::new(Table::new()));
         match TABLE.compare_exchange(null_mut(), made, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => current = made,
             Err(other) => {
@@ -94,23 +74,11 @@ fn table() -> &'static RwLock<Table> {
 /// Makes a handle for a client.
 pub(super) fn insert(instance: Instance) -> Result<*mut shard_client, Error> {
     fork::watch();
-    let mut table = table().write().unwrap_or_else(PoisonError::into_inner);
-    let index = match table.vacant.pop() {
-        Some(index) => index,
-        None if table.places.len() < MAX_CLIENTS => {
-            table.places.push(Place::default());
-            (table.places.len() - 1) as u16
-        }
-        None => {
-            let text = format!("{MAX_CLIENTS} clients are alive in this process; free some");
-            return Err(Error::new(ErrorKind::State, text));
-        }
-    };
-    let place = &mut table.places[usize::from(index)];
-    place.generation = place.generation.wrapping_add(1);
-    place.tenant = Some(Arc::new(instance));
-    let generation = place.generation;
-    Ok(Handle { index, generation, fork_generation: fork::generation() }.to_pointer())
+    let key = table().insert(instance).ok_or_else(|| {
+        let text = format!("{MAX_CLIENTS} clients are alive in this process; free some");
+        Error::new(ErrorKind::State, text)
+    })?;
+    Ok(Handle { key, fork_generation: fork::generation() }.to_pointer())
 }
 
 /// The client behind a handle.
@@ -118,11 +86,7 @@ pub(super) fn insert(instance: Instance) -> Result<*mut shard_client, Error> {
 /// # Errors
 /// `InvalidHandle` or `Forked`.
 pub(super) fn get(pointer: *const shard_client) -> Result<Arc<Instance>, Error> {
-    let handle = check(pointer)?;
-    let table = table().read().unwrap_or_else(PoisonError::into_inner);
-    let place = table.places.get(usize::from(handle.index));
-    let place = place.filter(|place| place.generation == handle.generation);
-    place.and_then(|place| place.tenant.clone()).ok_or_else(stale)
+    table().get(check(pointer)?).ok_or_else(stale)
 }
 
 /// Takes a client out of the table; its handle is stale from now on.
@@ -130,17 +94,11 @@ pub(super) fn get(pointer: *const shard_client) -> Result<Arc<Instance>, Error> 
 /// # Errors
 /// As [`get`].
 pub(super) fn remove(pointer: *mut shard_client) -> Result<Arc<Instance>, Error> {
-    let handle = check(pointer)?;
-    let mut table = table().write().unwrap_or_else(PoisonError::into_inner);
-    let place = table.places.get_mut(usize::from(handle.index));
-    let place = place.filter(|place| place.generation == handle.generation);
-    let instance = place.and_then(|place| place.tenant.take()).ok_or_else(stale)?;
-    table.vacant.push(handle.index);
-    Ok(instance)
+    table().remove(check(pointer)?).ok_or_else(stale)
 }
 
 /// What a handle says, if it is one and of this process.
-fn check(pointer: *const shard_client) -> Result<Handle, Error> {
+fn check(pointer: *const shard_client) -> Result<Key, Error> {
     if pointer.is_null() {
         return Err(Error::new(ErrorKind::InvalidHandle, "the client is NULL"));
     }
@@ -152,7 +110,7 @@ fn check(pointer: *const shard_client) -> Result<Handle, Error> {
         let text = "the client belongs to the process that forked; make a new one in this process";
         return Err(Error::new(ErrorKind::Forked, text));
     }
-    Ok(handle)
+    Ok(handle.key)
 }
 
 /// The error of a handle whose client is gone.

@@ -29,6 +29,7 @@ mod log;
 mod observe;
 mod runtime;
 mod status;
+mod table;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub mod testing;

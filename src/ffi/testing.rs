@@ -14,10 +14,7 @@ use crate::error::Error;
 use crate::transport::Network;
 
 /// Runs the body of an exported function on a client, as all of them are run.
-pub fn call(
-    client: *mut shard_client,
-    body: impl FnOnce(&Client) -> Result<i32, Error>,
-) -> i32 {
+pub fn call(client: *mut shard_client, body: impl FnOnce(&Client) -> Result<i32, Error>) -> i32 {
     guard(|| body(&handle::get(client)?.client))
 }
 

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventKind};
 use super::room::Room;
 use super::signal::Signal;
 use crate::config::{self, QueueConfig, WhenFull};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Why a poll gave no events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,10 @@
 //! How full the queue may be, in events and in bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is taken of the queue's bounds, and who waits for some of it.
 ///

@@ -88,6 +88,7 @@ fn wait_for_state(client: &Client, text: &str) {
     let mut reached = false;
     while !reached {
         let take = |event: shardwright::queue::Event| {
+            assert_ne!(event.name(), b"BOMB", "it came through");
             let data = String::from_utf8_lossy(event.data()).into_owned();
             reached |= event.kind == EventKind::ShardState
                 && (event.name() == text.as_bytes() || data.replace(' ', "_").contains(text));

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
+use crate::sync::Notify;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is taken of the queue's bounds, and who waits for some of it.

@@ -5,7 +5,8 @@
 //! `src/ffi/table.rs` are compiled here with loom's locks and atomics (`sync.rs`). Three things are
 //! stand-ins: the eventfd (`queue/signal.rs`: what the kernel promises of it), the bounds of the
 //! configuration (small ones, so that few steps reach them), and `Span`. `tokio::sync::Notify` is the real
-//! one; loom sees its steps as one, for it is tokio's own loom tests that look inside. What loom does not
+//! one; each of its calls is one step to loom,
+//! for it is tokio's own loom tests that look inside. What loom does not
 //! find is a model that ends: a thread that nobody wakes is a deadlock, which it reports.
 //!
 //! Each thread may be preempted `PREEMPTIONS` times where it did not have to wait, the usual bound: bugs

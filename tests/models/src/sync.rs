@@ -2,6 +2,30 @@
 
 pub(crate) use loom::sync::{Mutex, MutexGuard, RwLock};
 
+/// Tokio's, with a step of loom's before each of its own: without one no other thread would ever come
+/// between that and what stands before it.
+#[derive(Debug)]
+pub(crate) struct Notify {
+    inner: tokio::sync::Notify,
+    steps: atomic::AtomicUsize,
+}
+
+impl Notify {
+    pub(crate) fn new() -> Self {
+        Self { inner: tokio::sync::Notify::new(), steps: atomic::AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn notified(&self) -> tokio::sync::futures::Notified<'_> {
+        self.steps.fetch_add(1, atomic::Ordering::SeqCst);
+        self.inner.notified()
+    }
+
+    pub(crate) fn notify_waiters(&self) {
+        self.steps.fetch_add(1, atomic::Ordering::SeqCst);
+        self.inner.notify_waiters();
+    }
+}
+
 /// Atomics.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::Ordering;

@@ -3,6 +3,7 @@
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+HOST = $(shell rustc -vV | sed -n "s/^host: //p")
 CAPI := $(abspath $(TARGET))/capi
 HOST := SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright
 
@@ -32,6 +33,7 @@ test: ## run every check there is, as CI does
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@echo "== Tests: engine, simulator, program, C ABI"
 	@cargo test --workspace
+	@$(MAKE) --no-print-directory loom
 	@echo "== The C examples, and the demo"
 	@DISCORD_TOKEN= $(MAKE) --no-print-directory demo
 	@echo "== Other hosts: Node.js, LuaJIT, Ruby, Perl, Go, C#, CMake, libuv"
@@ -96,8 +98,28 @@ lint: ## format and lint
 	@cargo fmt --manifest-path tests/foreign/twilight/Cargo.toml
 	@cargo clippy --workspace --all-targets
 
+loom: ## try every order of threads in the queue, its descriptor and the table of handles
+	@echo "== Models: loom"
+	@cargo fmt --check --manifest-path tests/models/Cargo.toml
+	@cargo run --quiet --release --manifest-path tests/models/Cargo.toml --target-dir $(TARGET)/models $(MODEL)
+
+tsan: ## race polls, stops and frees under ThreadSanitizer
+	@rustup component add rust-src
+	@RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
+	    cargo test -Zbuild-std --target $(HOST) --target-dir $(TARGET)/tsan --test stress
+
+sanitizers: ## C programs under ASan and UBSan
+	@cargo test --workspace --test abi -- sanitizers panics_stay
+
+valgrind: ## C programs under valgrind
+	@cargo test --workspace --test abi -- valgrind panics_stay the_library_may
+
+bounds: ## measure the engine's memory under huge payloads, bombs and floods
+	@cargo test --workspace --test bounds -- --nocapture
+
 clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
 .PHONY: help demo test build install sim overhead scenarios soak fuzz generate lint clean
+.PHONY: help demo test build install sim generate lint loom tsan sanitizers valgrind bounds clean

@@ -4,6 +4,8 @@
 //! itself again as `host`. What is measured is the growth of the peak of resident memory (`VmHWM`) from
 //! just before the client is made; what is asserted stands in docs/configuration.md, under "Memory".
 
+#![allow(clippy::print_stdout, reason = "what is measured is of interest")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -65,7 +67,7 @@ fn host() {
                 wait_for_state(&client, text);
             }
             Some("sleep") => {
-                sleep(&client, words.next().and_then(|n| n.parse().ok()).expect("events"))
+                sleep(&client, words.next().and_then(|n| n.parse().ok()).expect("events"));
             }
             _ => break,
         }

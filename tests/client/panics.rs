@@ -34,9 +34,9 @@ struct Buggy {
 /// When to panic. Each is for once.
 #[derive(Debug, Default)]
 struct Bugs {
-    at_connect: AtomicBool,
-    at_read: AtomicBool,
-    at_write: AtomicBool,
+    connect: AtomicBool,
+    read: AtomicBool,
+    write: AtomicBool,
 }
 
 impl Buggy {
@@ -53,7 +53,7 @@ impl Buggy {
     /// Has the task of one shard panic, and waits until the host is told. The shard.
     async fn strike(&self, host: &mut Host) -> u32 {
         let before = restarted(host).len();
-        self.bugs.at_read.store(true, Ordering::SeqCst);
+        self.bugs.read.store(true, Ordering::SeqCst);
         host.until("a restart", |host| restarted(host).len() > before).await;
         restarted(host)[before]
     }
@@ -70,7 +70,7 @@ fn restarted(host: &Host) -> Vec<u32> {
 impl Network for Buggy {
     fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> Connecting<'a> {
         Box::pin(async move {
-            assert!(!self.bugs.at_connect.swap(false, Ordering::SeqCst), "a bug while connecting");
+            assert!(!self.bugs.connect.swap(false, Ordering::SeqCst), "a bug while connecting");
             let inner = self.simulator.connect();
             Ok(Box::new(BuggyStream { inner, bugs: Arc::clone(&self.bugs) }) as BoxedIo)
         })
@@ -89,7 +89,7 @@ impl AsyncRead for BuggyStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        assert!(!self.bugs.at_read.swap(false, Ordering::SeqCst), "a bug while reading");
+        assert!(!self.bugs.read.swap(false, Ordering::SeqCst), "a bug while reading");
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
@@ -100,7 +100,7 @@ impl AsyncWrite for BuggyStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        assert!(!self.bugs.at_write.swap(false, Ordering::SeqCst), "a bug while writing");
+        assert!(!self.bugs.write.swap(false, Ordering::SeqCst), "a bug while writing");
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -213,7 +213,7 @@ async fn a_shard_that_panics_while_blocked_loses_nothing() {
         sleep(Duration::from_secs(10)).await;
         let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
         assert!(status["shards"].as_array().expect("shards").iter().all(|s| s["blocked"] == true));
-        network.bugs.at_write.store(true, Ordering::SeqCst);
+        network.bugs.write.store(true, Ordering::SeqCst);
         sleep(Duration::from_secs(50)).await;
         host.until_ready().await;
         assert_eq!(restarted(&host).len(), round);
@@ -234,7 +234,7 @@ async fn a_request_that_panics_is_answered() {
     // Idle connections are closed by then, so that the request makes a new one.
     host.during(Duration::from_secs(300)).await;
     let request = json!({"type": "rest", "method": "GET", "path": "/users/@me"});
-    network.bugs.at_connect.store(true, Ordering::SeqCst);
+    network.bugs.connect.store(true, Ordering::SeqCst);
     let id = host.send(&request);
     host.during(Duration::from_secs(60)).await;
     let (status, data) = host.reply(id).expect("a reply");
@@ -249,7 +249,7 @@ async fn a_request_that_panics_is_answered() {
 async fn a_client_that_panics_says_so_and_ends() {
     let simulator = four();
     let network = Buggy::new(&simulator);
-    network.bugs.at_connect.store(true, Ordering::SeqCst);
+    network.bugs.connect.store(true, Ordering::SeqCst);
     let mut host = network.host(json!({}));
     let id = host.send(&json!({"type": "update_presence", "status": "idle"}));
     for _ in 0..1_000 {
@@ -276,9 +276,9 @@ async fn shards_that_panic_on_the_way_come_up() {
         .wait_until(|seen| seen.rest.iter().any(|call| call.path.ends_with("/gateway/bot")))
         .await;
     for _ in 0..4 {
-        network.bugs.at_connect.store(true, Ordering::SeqCst);
+        network.bugs.connect.store(true, Ordering::SeqCst);
         host.during(Duration::from_millis(2_700)).await;
-        network.bugs.at_write.store(true, Ordering::SeqCst);
+        network.bugs.write.store(true, Ordering::SeqCst);
         host.during(Duration::from_millis(2_700)).await;
     }
     host.until_ready().await;

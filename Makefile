@@ -3,9 +3,8 @@
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-HOST = $(shell rustc -vV | sed -n "s/^host: //p")
 CAPI := $(abspath $(TARGET))/capi
-HOST := SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright
+WITH_BUILT := SHARDWRIGHT_LIBRARY=$(CAPI)/lib/libshardwright.so SHARDWRIGHT_PROGRAM=$(CAPI)/bin/shardwright
 
 help: ## say what there is
 	@echo "Shardwright $(VERSION)"
@@ -38,8 +37,8 @@ test: ## run every check there is, as CI does
 	@DISCORD_TOKEN= $(MAKE) --no-print-directory demo
 	@echo "== Other hosts: Node.js, LuaJIT, Ruby, Perl, Go, C#, CMake, libuv"
 	@examples/test.sh $(CAPI)
-	@$(HOST) bindings/python/test.sh
-	@$(HOST) bindings/julia/test.sh
+	@$(WITH_BUILT) bindings/python/test.sh
+	@$(WITH_BUILT) bindings/julia/test.sh
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
@@ -106,7 +105,7 @@ loom: ## try every order of threads in the queue, its descriptor and the table o
 tsan: ## race polls, stops and frees under ThreadSanitizer
 	@rustup component add rust-src
 	@RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
-	    cargo test -Zbuild-std --target $(HOST) --target-dir $(TARGET)/tsan --test stress
+	    cargo test -Zbuild-std --target $$(rustc -vV | sed -n "s/^host: //p") --target-dir $(TARGET)/tsan --test stress
 
 sanitizers: ## C programs under ASan and UBSan
 	@cargo test --workspace --test abi -- sanitizers panics_stay
@@ -121,5 +120,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim overhead scenarios soak fuzz generate lint clean
-.PHONY: help demo test build install sim generate lint loom tsan sanitizers valgrind bounds clean
+.PHONY: help demo test build install sim overhead scenarios soak fuzz loom tsan sanitizers valgrind bounds generate lint clean

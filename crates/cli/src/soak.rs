@@ -34,12 +34,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let began = Instant::now();
     let (mut sum, mut failed) = (Lived::default(), 0);
     soak.run(|verdict| {
-        match &verdict.result {
-            Ok(lived) => add(&mut sum, lived),
-            Err(_) => {
-                failed += 1;
-                bar.suspend(|| explain(&verdict));
-            }
+        if let Ok(lived) = &verdict.result {
+            add(&mut sum, lived);
+        } else {
+            failed += 1;
+            bar.suspend(|| explain(&verdict));
         }
         bar.inc(1);
     });

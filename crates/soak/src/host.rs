@@ -117,7 +117,7 @@ impl<'a> Host<'a> {
     pub(crate) fn start_anew(&mut self) {
         if !self.open.is_empty() {
             let problem = format!("the client ended with {} commands unanswered", self.open.len());
-            self.problem(problem);
+            self.problem(&problem);
             self.open.clear();
         }
         self.client = started(self.world, &self.weather);
@@ -145,7 +145,7 @@ impl<'a> Host<'a> {
                 Ok(0) => return,
                 Ok(_) => events.iter().for_each(|event| self.take(event)),
                 Err(PollError::Closed) => self.closed = true,
-                Err(error) => self.problem(format!("poll: {error}")),
+                Err(error) => self.problem(&format!("poll: {error}")),
             }
         }
     }
@@ -164,7 +164,7 @@ impl<'a> Host<'a> {
                 if self.open.remove(&event.command_id) {
                     self.replies += 1;
                 } else {
-                    self.problem(format!("command {} was answered twice", event.command_id));
+                    self.problem(&format!("command {} was answered twice", event.command_id));
                 }
             }
             EventKind::Overflow => self.dropped += u64::try_from(event.status).unwrap_or(0),
@@ -181,7 +181,7 @@ impl<'a> Host<'a> {
         let change = json(data);
         let reason = change["reason"].as_str().unwrap_or_default();
         if reason.contains("bug in the engine") {
-            self.problem(format!("shard {shard_id}: {reason}"));
+            self.problem(&format!("shard {shard_id}: {reason}"));
         }
         if shard_id == NO_SHARD {
             return;
@@ -190,10 +190,10 @@ impl<'a> Host<'a> {
         let view = self.shards.entry(shard_id).or_default();
         let before = std::mem::replace(&mut view.state, to.unwrap_or_default().to_owned());
         if !before.is_empty() && from != Some(&before) && !self.may_drop() {
-            self.problem(format!("shard {shard_id} went from {before} to {from:?} unseen"));
+            self.problem(&format!("shard {shard_id} went from {before} to {from:?} unseen"));
         }
         if to == Some("fatal") && change["close_code"] != 4014 {
-            self.problem(format!("shard {shard_id} is fatal without a cause: {change}"));
+            self.problem(&format!("shard {shard_id} is fatal without a cause: {change}"));
         }
     }
 
@@ -212,7 +212,7 @@ impl<'a> Host<'a> {
                 .map(|_| Shows { session_id: None, nonce: None }),
         };
         let Ok(shows) = shows else {
-            self.problem(format!("shard {shard_id}: {name} {seq} is not the JSON that was sent"));
+            self.problem(&format!("shard {shard_id}: {name} {seq} is not the JSON that was sent"));
             return;
         };
         let view = self.shards.entry(shard_id).or_default();
@@ -221,7 +221,7 @@ impl<'a> Host<'a> {
             view.session = Some(id.clone());
             let log = SessionLog { shard_id, came: Vec::new() };
             if self.sessions.insert(id, log).is_some() {
-                self.problem(format!("shard {shard_id}: a session had two READYs"));
+                self.problem(&format!("shard {shard_id}: a session had two READYs"));
             }
         }
         let view = self.shards.entry(shard_id).or_default();
@@ -245,7 +245,7 @@ impl<'a> Host<'a> {
             }
         };
         if let Some(problem) = problem {
-            self.problem(format!("shard {shard_id}: {name} {seq} {problem}"));
+            self.problem(&format!("shard {shard_id}: {name} {seq} {problem}"));
         }
     }
 
@@ -254,7 +254,7 @@ impl<'a> Host<'a> {
         let token = &self.world.options.token;
         let secret = token.rsplit('.').next().unwrap_or(token);
         if memchr::memmem::find(told, secret.as_bytes()).is_some() {
-            self.problem("the token was told".to_owned());
+            self.problem("the token was told");
         }
     }
 
@@ -310,12 +310,12 @@ impl<'a> Host<'a> {
                 self.open.insert(id);
             }
             Err(error) if error.kind() == shardwright::ErrorKind::QueueFull => {}
-            Err(error) => self.problem(format!("{command} was refused: {error}")),
+            Err(error) => self.problem(&format!("{command} was refused: {error}")),
         }
     }
 
     /// Notes what must not be.
-    pub(crate) fn problem(&mut self, problem: String) {
+    pub(crate) fn problem(&mut self, problem: &str) {
         if self.problems.len() < MAX_PROBLEMS {
             let at_s = self.simulator.now().as_secs_f64();
             self.problems.push(format!(

@@ -59,7 +59,9 @@ pub(crate) fn judge(
     });
     queue_bounded(host, world, &mut problems);
     attempts_spread(world, weather, &mut problems);
-    problems.into_iter().for_each(|problem| host.problem(problem));
+    for problem in problems {
+        host.problem(&problem);
+    }
 }
 
 /// Promise 1: of each session a part from its start came, each event once, in order and as it was
@@ -145,7 +147,12 @@ fn no_needless_identify(host: &Host<'_>, seen: &Seen, problems: &mut Vec<String>
             matches!(closed.and_then(|closed| closed.code), Some(1000 | 1001))
         });
         let enough = if normal { 1 } else { MANY_RESUMES };
-        if !refused && !closed && resumes.len() < enough {
+        // Connections that ended before their RESUME was looked at may have been for this session.
+        let unknown = seen
+            .connections
+            .values()
+            .filter(|connection| connection.session.is_none() && Some(connection.opened) >= began);
+        if !refused && !closed && resumes.len() + unknown.count() < enough {
             problems.push(format!(
                 "shard {}: session {id} was given up after {} resumes, though Discord kept it",
                 log.shard_id,
@@ -168,7 +175,12 @@ fn budget_kept(world: &World, host: &Host<'_>, seen: &Seen, problems: &mut Vec<S
     let starts = world.options.session_starts;
     let reset = Duration::from_millis(starts.reset_after_ms);
     let remaining = starts.remaining.unwrap_or(starts.total);
-    let spent = seen.identifies.iter().filter(|identify| identify.at < reset).count();
+    // One that a fault cut off before it had an effect was not spent.
+    let spent = seen
+        .identifies
+        .iter()
+        .filter(|identify| identify.at < reset && identify.outcome != Outcome::Cut)
+        .count();
     let usable = remaining.saturating_sub(RESERVE) as usize;
     if spent > usable {
         let restarts = host.restarts.len();

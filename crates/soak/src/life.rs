@@ -20,6 +20,9 @@ use crate::world::World;
 /// backoff, a wait for READY, and commands behind their limit.
 const RECOVERY: Duration = Duration::from_secs(45 * 60);
 
+/// What a new client knows nothing of: the identifies of the one before it.
+const IDENTIFY_WINDOW: Duration = Duration::from_millis(5_250);
+
 /// Patience with a client that stops.
 const STOP: Duration = Duration::from_secs(30);
 
@@ -137,7 +140,7 @@ impl<'a> Life<'a> {
         }
         self.end().await;
         for panic in PANICS.take().unwrap_or_default() {
-            self.host.problem(format!("a task panicked: {panic}"));
+            self.host.problem(&format!("a task panicked: {panic}"));
         }
         self.simulator.shutdown();
         if !self.host.problems.is_empty() {
@@ -261,6 +264,7 @@ impl<'a> Life<'a> {
             return;
         }
         self.until_closed().await;
+        sleep_until(Instant::now() + IDENTIFY_WINDOW).await;
         self.host.start_anew();
     }
 
@@ -270,7 +274,7 @@ impl<'a> Life<'a> {
         while !self.host.closed {
             self.host.poll();
             if Instant::now() > deadline {
-                self.host.problem(format!("the client did not stop within {} s", STOP.as_secs()));
+                self.host.problem(&format!("the client did not stop within {} s", STOP.as_secs()));
                 return;
             }
             sleep_until(Instant::now() + self.world.poll_every).await;
@@ -307,7 +311,7 @@ impl<'a> Life<'a> {
             if Instant::now() > deadline {
                 let status = self.host.client.status_json();
                 let open = self.host.open.len();
-                self.host.problem(format!(
+                self.host.problem(&format!(
                     "not all is well long after the troubles: {open} commands are open; {status}"
                 ));
                 return;
@@ -324,7 +328,7 @@ impl<'a> Life<'a> {
             while Instant::now() < until || !self.host.is_ready() {
                 self.host.poll();
                 if Instant::now() > deadline + RECOVERY || !self.host.problems.is_empty() {
-                    self.host.problem("a shard was lost again without a trouble".to_owned());
+                    self.host.problem("a shard was lost again without a trouble");
                     return;
                 }
                 sleep_until(Instant::now() + self.world.poll_every).await;
@@ -343,7 +347,7 @@ impl<'a> Life<'a> {
     /// Has the simulator do something.
     fn act(&mut self, action: &Action) {
         if let Err(error) = self.simulator.act(action) {
-            self.host.problem(format!("the simulator refused {action:?}: {error}"));
+            self.host.problem(&format!("the simulator refused {action:?}: {error}"));
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) enum What {
     /// The simulator does this.
     Discord(Action),
     /// The simulator does the first, and the second at its end.
-    Spell(Action, Action),
+    Spell(Action, Box<Action>),
     /// The bot joins, leaves or sees failing the guild with this number of its list.
     Guild(GuildTrouble, usize),
     /// A host cannot be reached.
@@ -188,7 +188,7 @@ impl Chooser<'_> {
         };
         let target = self.target();
         let end = Action::Acks { target: target.clone(), acks: Acks::Normal };
-        What::Spell(Action::Acks { target, acks }, end)
+        What::Spell(Action::Acks { target, acks }, Box::new(end))
     }
 
     fn corruption(&mut self) -> What {
@@ -223,7 +223,10 @@ impl Chooser<'_> {
     fn slow(&mut self) -> What {
         let target = self.target();
         let end = Action::Slow { target: target.clone(), bytes_per_second: None };
-        What::Spell(Action::Slow { target, bytes_per_second: Some(self.rng.u64(500..50_000)) }, end)
+        What::Spell(
+            Action::Slow { target, bytes_per_second: Some(self.rng.u64(500..50_000)) },
+            Box::new(end),
+        )
     }
 
     fn plan(&mut self) -> Action {
@@ -282,13 +285,13 @@ impl Chooser<'_> {
     fn unready(&mut self) -> What {
         let shard = self.rng.bool().then(|| self.rng.u32(..self.shards));
         let end = Action::Ready { shard, ready: Ready::AtOnce };
-        What::Spell(Action::Ready { shard, ready: Ready::Never }, end)
+        What::Spell(Action::Ready { shard, ready: Ready::Never }, Box::new(end))
     }
 
     fn stall(&mut self) -> What {
         let target = self.target();
         let end = Action::Stall { target: target.clone(), stall: false };
-        What::Spell(Action::Stall { target, stall: true }, end)
+        What::Spell(Action::Stall { target, stall: true }, Box::new(end))
     }
 
     fn rest_fault(&mut self) -> RestFault {

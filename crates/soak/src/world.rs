@@ -137,7 +137,7 @@ fn options(rng: &mut fastrand::Rng, seed: u64, shards: u32) -> Options {
         session_starts: SessionStarts {
             total: 1_000,
             // Some worlds run out of session starts and have to wait for the reset.
-            remaining: Some(if plenty { 1_000 } else { 50 + rng.u32(shards..4 * shards + 1) }),
+            remaining: Some(if plenty { 1_000 } else { 50 + rng.u32(shards..=4 * shards) }),
             reset_after_ms,
             ..SessionStarts::default()
         },

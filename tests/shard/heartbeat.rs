@@ -175,7 +175,7 @@ fn paused_reads_keep_a_session_that_is_resumed() {
     bench.advance(INTERVAL * 20);
     assert_eq!(bench.state(), ShardState::Resuming);
     bench.handle(Input::ReadsPaused(false));
-    bench.advance(Duration::from_secs(119));
+    bench.advance(INTERVAL / 2);
     assert_eq!(bench.state(), ShardState::Resuming);
     bench.dispatch(9, "RESUMED");
     assert_eq!(bench.state(), ShardState::Ready);

@@ -142,7 +142,7 @@ fn options(rng: &mut fastrand::Rng, seed: u64, shards: u32) -> Options {
             ..SessionStarts::default()
         },
         heartbeat_interval_ms: [41_250, 41_250, 20_000, 45_000][rng.usize(..4)],
-        heartbeat_late_ms: 100,
+        heartbeat_late_ms: 1_000,
         replay_events: [100, 10_000][rng.usize(..2)],
         trim_replay_on_heartbeat: rng.bool(),
         refused_resume: [RefusedResume::InvalidSession, RefusedResume::Close4009][rng.usize(..2)],

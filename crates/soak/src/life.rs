@@ -27,7 +27,7 @@ const IDENTIFY_WINDOW: Duration = Duration::from_millis(5_250);
 const STOP: Duration = Duration::from_secs(30);
 
 /// What a good world was like.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Lived {
     /// Virtual hours times shards.
     pub shard_hours: f64,
@@ -372,4 +372,18 @@ fn collect_panics() {
             }
         }));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What makes a seed worth printing.
+    #[test]
+    fn a_world_repeats_itself() {
+        let live = || World::new(47).run().expect("a good world");
+        let once = live();
+        assert!(once.events > 100 && once.identifies > 0 && once.resumes > 0, "{once:?}");
+        assert_eq!(once, live());
+    }
 }

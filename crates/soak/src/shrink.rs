@@ -33,3 +33,21 @@ fn kind(broken: &Broken) -> String {
     let first = broken.problems.first().map_or("", String::as_str);
     first.chars().filter(|c| c.is_alphabetic()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A Discord with another rule than the client knows: the judge notices, and no trouble is needed.
+    #[test]
+    fn a_broken_world_is_found_and_made_small() {
+        let mut world = World::new(47);
+        world.options.identify_window_ms = 60_000;
+        let broken = world.run().expect_err("identifies came too soon");
+        assert!(broken.problems[0].contains("IdentifyTooSoon"), "{broken}");
+        let (small, broken) = shrink(&world, broken);
+        assert!(small.troubles.len() < world.troubles.len());
+        assert!(broken.problems[0].contains("IdentifyTooSoon"), "{broken}");
+        assert!(!broken.history.is_empty());
+    }
+}

@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    /// Found by the fuzz target `envelope`.
+    /// Scenario 80. Found by the fuzz target `envelope`.
     #[test]
     fn escapes_in_keys_are_read() {
         let text = r#"{"o\u0070":0,"\u0073":3,"\u0074":"X","\u0064":[]}"#;

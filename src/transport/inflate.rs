@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// Found by the fuzz target `inflate`.
+    /// Scenario 82. Found by the fuzz target `inflate`.
     #[test]
     fn empty_messages_change_nothing() {
         for compression in [Compression::Zlib, Compression::Zstd] {

@@ -125,7 +125,7 @@ fn four() -> Simulator {
     })
 }
 
-/// The shard is started anew where it was, its commands are answered, the others notice nothing, and
+/// Scenario 83: the shard is started anew where it was, its commands are answered, the others notice nothing, and
 /// no event is lost: three times over.
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_panics_starts_anew() {
@@ -200,7 +200,7 @@ async fn a_shard_that_panics_keeps_its_presence() {
     }
 }
 
-/// What a shard has received and the full queue has not taken survives the shard.
+/// Scenario 83: what a shard has received and the full queue has not taken survives the shard.
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_panics_while_blocked_loses_nothing() {
     let simulator = four();

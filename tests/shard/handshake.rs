@@ -272,7 +272,7 @@ fn identify(bench: &mut Bench) {
     bench.handle(Input::GateGranted { ticket: 1 });
 }
 
-/// Promise 7: a server that says our token, where an error would quote it, does not get it into a
+/// Scenario 79, promise 7: a server that says our token, where an error would quote it, does not get it into a
 /// reason; nor a text without end. The fuzz target `machine` found the first.
 #[test]
 fn reasons_have_neither_the_token_nor_a_book_in_them() {

@@ -196,7 +196,7 @@ fn latency_is_measured() {
     assert_eq!(bench.machine.latency(), Some(Duration::from_millis(80)), "an ACK for nothing");
 }
 
-/// A host that was suspended sends one beat, not all that it slept through.
+/// Scenario 84: a host that was suspended sends one beat, not all that it slept through.
 #[test]
 fn a_suspended_machine_does_not_catch_up() {
     let mut bench = Bench::ready_shard(1);

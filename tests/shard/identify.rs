@@ -168,8 +168,8 @@ fn not_authenticated_means_identify() {
     assert_eq!(bench.last_sent()["op"], 2);
 }
 
-/// A READY without a session id is no READY; nor is one whose RESUME would be longer than the 4096
-/// bytes that Discord takes (found by the fuzz target `machine`).
+/// Scenario 81: a READY without a session id is no READY; nor is one whose RESUME would be longer than
+/// the 4096 bytes that Discord takes (found by the fuzz target `machine`).
 #[test]
 fn an_unreadable_ready_is_tried_again() {
     let endless = format!(r#"{{"session_id":"{}"}}"#, "s".repeat(4_050));

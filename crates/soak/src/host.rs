@@ -14,6 +14,7 @@ use shardwright_sim::Simulator;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::at::At;
 use crate::network::Weather;
 use crate::trouble::UNNUMBERED;
 use crate::world::World;
@@ -317,12 +318,7 @@ impl<'a> Host<'a> {
     /// Notes what must not be.
     pub(crate) fn problem(&mut self, problem: &str) {
         if self.problems.len() < MAX_PROBLEMS {
-            let at_s = self.simulator.now().as_secs_f64();
-            self.problems.push(format!(
-                "{:.0} min {:.3} s: {problem}",
-                (at_s / 60.0).floor(),
-                at_s % 60.0
-            ));
+            self.problems.push(format!("{}: {problem}", At(self.simulator.now())));
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use shardwright_sim::{By, DispatchRecord, Outcome, Rule, Seen, Simulator, ViolationRecord};
 
+use crate::at::At;
 use crate::host::{Came, Host};
 use crate::life::Freeze;
 use crate::network::Weather;
@@ -266,15 +267,9 @@ fn excused(violation: &ViolationRecord, world: &World, seen: &Seen, freezes: &[F
 }
 
 fn describe(violation: &ViolationRecord) -> String {
-    let at_s = violation.at.as_secs_f64();
     let shard = violation.shard.map_or_else(|| "-".to_owned(), |shard| shard[0].to_string());
-    format!(
-        "at {:.0} min {:.3} s shard {shard} broke {:?}: {}",
-        (at_s / 60.0).floor(),
-        at_s % 60.0,
-        violation.rule,
-        violation.detail
-    )
+    let ViolationRecord { rule, detail, .. } = violation;
+    format!("at {} shard {shard} broke {rule:?}: {detail}", At(violation.at))
 }
 
 /// What the simulator saw of the shard that a problem names, up to now.
@@ -314,9 +309,6 @@ pub(crate) fn history(simulator: &Simulator, problem: &str) -> Vec<String> {
     });
     lines.sort_by_key(|(at, _)| *at);
     let newest = lines.len().saturating_sub(LINES);
-    let line = |(at, text): &(Duration, String)| {
-        let at_s = at.as_secs_f64();
-        format!("{:4.0} min {:6.3} s  {text}", (at_s / 60.0).floor(), at_s % 60.0)
-    };
+    let line = |(at, text): &(Duration, String)| format!("{:>17}  {text}", At(*at));
     lines[newest..].iter().map(line).collect()
 }

@@ -16,6 +16,7 @@
 //! - `network`: pipes that can fail. `host`: the program around the client. `life`: lives through it.
 //! - `judge`: what must hold. `shrink`: the least that still breaks it.
 
+mod at;
 mod host;
 mod judge;
 mod life;

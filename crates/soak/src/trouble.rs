@@ -10,6 +10,7 @@ use shardwright_sim::{
     RestFault, RestFaultKind, Scope, Split, Stage, Target,
 };
 
+use crate::at::At;
 use crate::network::{GATEWAY_HOST, Outage, REST_HOST, RESUME_HOST};
 
 /// The name of a dispatch without a sequence number, which a trouble sends.
@@ -67,8 +68,7 @@ pub(crate) enum GuildTrouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at_s = self.at.as_secs_f64();
-        write!(f, "{:4.0} min {:6.3} s  ", (at_s / 60.0).floor(), at_s % 60.0)?;
+        write!(f, "{:>17}  ", At(self.at))?;
         match &self.what {
             What::Discord(action) | What::Spell(action, _) => write!(f, "{}", brief(action))?,
             What::Guild(what, index) => write!(f, "guild {index}: {what:?}")?,

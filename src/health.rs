@@ -26,6 +26,8 @@ pub(crate) struct Overview {
     pub(crate) shards: Vec<(u32, Snapshot)>,
     /// Why the client or a shard was refused for good.
     pub(crate) fatal: Option<String>,
+    /// Why sessions cannot be kept at the moment.
+    pub(crate) sessions_error: Option<String>,
     /// The session start limit as the gate counts it.
     pub(crate) limit: Option<SessionStartLimit>,
     /// The event queue.
@@ -67,6 +69,7 @@ impl Overview {
             "stage": self.stage,
             "uptime_ms": millis(self.uptime),
             "fatal": self.fatal,
+            "sessions_error": self.sessions_error,
             "shard_total": self.shard_total,
             "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),
             "session_start_limit": limit,

@@ -42,10 +42,14 @@ impl Crew {
         Self { shared, plan, line, events, tasks: JoinSet::new(), shard_of_task: HashMap::new() }
     }
 
-    /// Starts all shards of the plan.
-    pub(super) fn launch_all(&mut self) -> BTreeMap<u32, Member> {
+    /// Starts all shards of the plan, with the sessions there are for them.
+    pub(super) fn launch_all(
+        &mut self,
+        mut sessions: BTreeMap<u32, Session>,
+    ) -> BTreeMap<u32, Member> {
         let ids = self.plan.ids.clone();
-        ids.into_iter().map(|id| (id, self.launch(id, None, None, Duration::ZERO))).collect()
+        let launch = |id| (id, self.launch(id, sessions.remove(&id), None, Duration::ZERO));
+        ids.into_iter().map(launch).collect()
     }
 
     /// Starts a shard again after its task died; with its session, and the presence that the host
@@ -92,7 +96,10 @@ impl Crew {
             settings.presence.clone_from(&presence);
             status.update(|status| status.presence = presence);
         }
+        let keeper = self.shared.keeper.as_ref();
+        let progress = keeper.map(|keeper| keeper.progress(shard_id, session.as_ref()));
         let surroundings = Surroundings {
+            progress: progress.clone(),
             queue: Arc::clone(&self.shared.queue),
             line: self.line.clone(),
             dialer: self.shared.dialer.clone(),
@@ -106,7 +113,7 @@ impl Crew {
             driver::run(settings, session, seed, mail, surroundings).await;
         });
         self.shard_of_task.insert(task.id(), shard_id);
-        Member { mailbox, status }
+        Member { mailbox, status, progress }
     }
 
     /// What makes a shard this shard.

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventKind};
+use super::progress::Marks;
 use super::room::Room;
 use super::signal::Signal;
 use crate::config::{self, QueueConfig, WhenFull};
@@ -195,6 +196,7 @@ impl EventQueue {
         }
         let woken = std::mem::take(&mut state.woken);
         let mut taken = 0;
+        let mut marks = Marks::default();
         if state.dropped > 0 && cap > 0 {
             sink(overflow(std::mem::take(&mut state.dropped)));
             taken += 1;
@@ -203,12 +205,17 @@ impl EventQueue {
             let Some(event) = state.events.pop_front() else { break };
             state.notices -= usize::from(is_notice(&event));
             state.replies_owed -= usize::from(event.kind == EventKind::Reply);
+            if let Some(receipt) = event.frame.receipt() {
+                marks.note(receipt, event.seq);
+            }
             sink(event);
             taken += 1;
         }
         self.room.set_events(state.events.len());
         let ended = state.closed && state.events.is_empty();
         self.update_signal(&mut state);
+        drop(state);
+        marks.tell();
         match taken {
             0 if ended && !woken => Some(Err(PollError::Closed)),
             _ => Some(Ok(taken)),

@@ -3,10 +3,12 @@
 //! One read of the socket often brings many payloads. They are inflated one behind another into one
 //! buffer, which becomes one [`Frame`] for all of them, and go into the queue under one lock.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::protocol::Span;
-use crate::queue::{Event, EventKind, Frame};
+use crate::queue::{Event, EventKind, Frame, Progress};
 
 /// Events after which a batch is full.
 const MAX_EVENTS: usize = 256;
@@ -38,6 +40,8 @@ pub(super) struct Dispatch {
 #[derive(Debug)]
 pub(super) struct Stage {
     shard_id: u32,
+    /// Where frames leave their receipts, if sessions are stored.
+    progress: Option<Arc<Progress>>,
     /// Inflated payloads, one behind another; the last one may still be looked at.
     pub(super) text: Vec<u8>,
     /// Dispatches in `text`, their spans relative to it.
@@ -52,9 +56,10 @@ pub(super) struct Stage {
 
 impl Stage {
     /// The empty stage of a shard.
-    pub(super) fn new(shard_id: u32) -> Self {
+    pub(super) fn new(shard_id: u32, progress: Option<Arc<Progress>>) -> Self {
         Self {
             shard_id,
+            progress,
             text: Vec::new(),
             staged: Vec::new(),
             ready: Vec::new(),
@@ -81,7 +86,9 @@ impl Stage {
     pub(super) fn add_received(&mut self, payload: Bytes, dispatch: Dispatch) {
         self.freeze();
         self.ready_bytes += payload.len();
-        self.ready.push(event(self.shard_id, Frame::from(payload), dispatch));
+        let receipt = self.progress.as_ref().map(|it| it.send(dispatch.seq, dispatch.seq));
+        let frame = Frame::from(payload).with_receipt(receipt);
+        self.ready.push(event(self.shard_id, frame, dispatch));
     }
 
     /// Whether nothing waits.
@@ -104,17 +111,18 @@ impl Stage {
 
     /// Makes the inflated payloads a frame.
     fn freeze(&mut self) {
-        if self.staged.is_empty() {
+        let (Some(first), Some(last)) = (self.staged.first(), self.staged.last()) else {
             self.text.clear();
             return;
-        }
+        };
+        let receipt = self.progress.as_ref().map(|it| it.send(first.seq, last.seq));
         let mut text = std::mem::take(&mut self.text);
         self.last_len = text.len();
         if text.capacity() > text.len() * 2 {
             text.shrink_to_fit();
         }
         self.ready_bytes += text.len();
-        let frame = Frame::from(text);
+        let frame = Frame::from(text).with_receipt(receipt);
         let shard_id = self.shard_id;
         self.ready.extend(self.staged.drain(..).map(|d| event(shard_id, frame.clone(), d)));
     }
@@ -155,7 +163,7 @@ mod tests {
 
     #[test]
     fn payloads_of_a_batch_share_a_frame_and_keep_their_order() {
-        let mut stage = Stage::new(7);
+        let mut stage = Stage::new(7, None);
         for (seq, payload) in [(1, "Aa"), (2, "Bbb")] {
             stage.prepare();
             let offset = stage.text.len();
@@ -171,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_full_by_events_or_bytes() {
-        let mut stage = Stage::new(0);
+        let mut stage = Stage::new(0, None);
         (0..256).for_each(|seq| {
             assert!(!stage.is_full());
             stage.add_received(Bytes::from_static(b"Xx"), dispatch(seq, 2));

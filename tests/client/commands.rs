@@ -112,7 +112,7 @@ async fn rate_limited_comes_as_a_dispatch() {
     assert_eq!(host.ask(&json!({"type": "update_presence"})).await.0, 0);
 }
 
-/// What is for a shard or a guild of somebody else is refused, with the owner.
+/// Scenario 63: what is for a shard or a guild of somebody else is refused, with the owner.
 #[tokio::test(start_paused = true)]
 async fn foreign_shards_are_refused_by_name() {
     let simulator = simulator(Options { guilds: 64, ..Options::default() });

@@ -152,7 +152,7 @@ async fn rest_may_be_down() {
     host.until_ready().await;
 }
 
-/// Nonsense from `/gateway/bot` is met with another try, not with a crash.
+/// Scenario 4: nonsense from `/gateway/bot`, or nothing, is met with another try, not with a crash.
 #[tokio::test(start_paused = true)]
 async fn nonsense_from_gateway_bot_is_survived() {
     let limit = r#"{"total":1,"remaining":1,"reset_after":0,"max_concurrency":1}"#;

@@ -10,7 +10,7 @@ use shardwright_sim::{
     AcceptPlan, By, ConnectPlan, HandshakePlan, Hello, Options, Ready, RestFaultKind, Target,
 };
 
-use crate::host::{Host, rest_fault, simulator};
+use crate::host::{Host, answer, rest_fault, simulator};
 
 fn four_shards() -> Options {
     Options { recommended_shards: 4, max_concurrency: 4, ..Options::default() }
@@ -185,6 +185,17 @@ async fn two_bots_do_not_meet() {
         status["session_start_limit"]["remaining"].clone()
     };
     assert_eq!((remaining(&a), remaining(&b)), (json!(997), json!(997)));
+
+    // Discord refuses one token, so that REST is not asked for a while; the other is none the worse.
+    let me = json!({"type": "rest", "method": "GET", "path": "/users/@me"});
+    one.rest_fault(rest_fault("**", answer(401, "{}"))).expect("a fault");
+    for _ in 0..3 {
+        assert_eq!(a.ask(&me).await.0, 401);
+    }
+    assert_eq!(a.ask(&me).await.0, -12, "the token counts as dead");
+    let asked_at = other.now();
+    assert_eq!(b.ask(&me).await.0, 200);
+    assert!(other.now() - asked_at < Duration::from_secs(1), "nothing holds it up");
     a.stop(StopMode::Close).await;
     b.during(Duration::from_secs(100)).await;
     assert!(b.client.healthy().is_ok());

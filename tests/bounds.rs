@@ -226,7 +226,7 @@ fn a_bomb_of_64_mb() {
     }
 }
 
-/// A server that sends 200 MB while the host sleeps: with `block` the socket is left unread, with
+/// Scenario 74: a server that sends 200 MB while the host sleeps: with `block` the socket is left unread, with
 /// `drop_oldest` the oldest events go.
 #[test]
 fn a_server_that_never_stops() {

@@ -186,7 +186,7 @@ impl Drop for World {
     }
 }
 
-/// A READY of 16 MB: as one frame, in fragments, and compressed both ways.
+/// Scenario 31: a READY of 16 MB, as one frame, in fragments, and compressed both ways.
 #[test]
 fn a_ready_of_16_mb() {
     let fragments = ConnectPlan { split: Some(Split::Frames(1_000)), ..ConnectPlan::default() };

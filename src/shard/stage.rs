@@ -140,6 +140,8 @@ fn event(shard_id: u32, frame: Frame, dispatch: Dispatch) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::QueueConfig;
+    use crate::queue::EventQueue;
 
     fn dispatch(seq: u64, len: usize) -> Dispatch {
         let (name, data) = ((0..1).into(), (1..len).into());
@@ -167,6 +169,24 @@ mod tests {
         let expected = expected.map(|(seq, name, data)| (seq, name.to_owned(), data.to_owned()));
         assert_eq!(batch(&mut stage), expected);
         assert!(stage.is_empty());
+    }
+
+    /// Scenario 31: a huge payload leaves no room behind, neither in what follows nor in the stage.
+    #[test]
+    fn room_for_a_huge_payload_is_given_back() {
+        let mut stage = Stage::new(0);
+        stage.text.resize(17 << 20, b' ');
+        stage.add_inflated(0, dispatch(1, 17 << 20));
+        assert_eq!(stage.batch().drain(..).count(), 1);
+        stage.prepare();
+        assert!(stage.text.capacity() <= MAX_BYTES, "{}", stage.text.capacity());
+
+        stage.text.reserve(17 << 20);
+        stage.text.extend_from_slice(b"Xx");
+        stage.add_inflated(0, dispatch(2, 2));
+        let queue = EventQueue::new(&QueueConfig::default()).expect("a descriptor");
+        assert!(queue.push(stage.batch()));
+        assert!(queue.bytes() < 1 << 10, "{}", queue.bytes());
     }
 
     #[test]

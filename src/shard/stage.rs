@@ -70,6 +70,13 @@ impl Stage {
         }
     }
 
+    /// Takes back `text` after a payload was inflated into it. A huge one that is not for the host, and
+    /// so never becomes a frame, must not leave its room behind.
+    pub(super) fn put_back(&mut self, text: Vec<u8>) {
+        let is_idle_room = text.is_empty() && text.capacity() > MAX_BYTES;
+        self.text = if is_idle_room { Vec::new() } else { text };
+    }
+
     /// Adds a dispatch whose payload stands in `text` from `offset` on.
     pub(super) fn add_inflated(&mut self, offset: usize, dispatch: Dispatch) {
         let name = dispatch.name.shifted(offset);
@@ -187,6 +194,16 @@ mod tests {
         let queue = EventQueue::new(&QueueConfig::default()).expect("a descriptor");
         assert!(queue.push(stage.batch()));
         assert!(queue.bytes() < 1 << 10, "{}", queue.bytes());
+    }
+
+    /// Scenario 31: nor does a huge payload that is not for the host.
+    #[test]
+    fn room_for_what_nobody_wants_is_given_back() {
+        let mut stage = Stage::new(0);
+        stage.put_back(Vec::with_capacity(17 << 20));
+        assert_eq!(stage.text.capacity(), 0);
+        stage.put_back(Vec::with_capacity(MIN_ROOM));
+        assert!(stage.text.capacity() >= MIN_ROOM, "small room is kept for the next one");
     }
 
     #[test]

@@ -383,7 +383,7 @@ mod tests {
     }
 
     /// Scenario 74: `block` refuses, and takes again once the host has *released* enough.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn block_waits_for_releases() {
         let queue = queue(100, 10_000, WhenFull::Block);
         let mut batch: Vec<_> = (0..4).map(|seq| dispatch(seq, 4_000)).collect();
@@ -395,8 +395,23 @@ mod tests {
         assert!(!queue.push(&mut batch), "polled but not released");
         let early = tokio::time::timeout(Duration::ZERO, queue.wait_for_room()).await;
         assert!(early.is_err(), "there is no room yet");
-        let ((), ()) = tokio::join!(async { drop(taken) }, queue.wait_for_room());
+        let wait = tokio::time::timeout(Duration::from_secs(1), queue.wait_for_room());
+        // Who waits stands in line before anything is released.
+        let (room, ()) = tokio::join!(wait, async { drop(taken) });
+        assert!(room.is_ok(), "nobody was woken");
         assert!(queue.push(&mut batch));
+    }
+
+    /// Scenario 74: `block` refuses so many events, however small they are.
+    #[test]
+    fn block_counts_events() {
+        let queue = queue(3, 1 << 20, WhenFull::Block);
+        assert!(queue.push(&mut (0..3).map(|seq| dispatch(seq, 1)).collect()));
+        let mut batch = vec![dispatch(3, 1)];
+        assert!(!queue.push(&mut batch));
+        assert_eq!((queue.len(), batch.len()), (3, 1));
+        let taken = poll(&queue, 1).expect("open");
+        assert!(queue.push(&mut batch), "{taken:?}");
     }
 
     #[test]

@@ -421,7 +421,7 @@ impl Driver {
                 self.machine.handle(Input::BadCompression { reason }, now());
             }
         }
-        self.stage.text = text;
+        self.stage.put_back(text);
     }
 
     /// One whole payload; what the host gets of it.

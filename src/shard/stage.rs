@@ -75,6 +75,13 @@ impl Stage {
         }
     }
 
+    /// Takes back `text` after a payload was inflated into it. A huge one that is not for the host, and
+    /// so never becomes a frame, must not leave its room behind.
+    pub(super) fn put_back(&mut self, text: Vec<u8>) {
+        let is_idle_room = text.is_empty() && text.capacity() > MAX_BYTES;
+        self.text = if is_idle_room { Vec::new() } else { text };
+    }
+
     /// Adds a dispatch whose payload stands in `text` from `offset` on.
     pub(super) fn add_inflated(&mut self, offset: usize, dispatch: Dispatch) {
         let name = dispatch.name.shifted(offset);
@@ -148,6 +155,8 @@ fn event(shard_id: u32, frame: Frame, dispatch: Dispatch) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::QueueConfig;
+    use crate::queue::EventQueue;
 
     fn dispatch(seq: u64, len: usize) -> Dispatch {
         let (name, data) = ((0..1).into(), (1..len).into());
@@ -175,6 +184,34 @@ mod tests {
         let expected = expected.map(|(seq, name, data)| (seq, name.to_owned(), data.to_owned()));
         assert_eq!(batch(&mut stage), expected);
         assert!(stage.is_empty());
+    }
+
+    /// Scenario 31: a huge payload leaves no room behind, neither in what follows nor in the stage.
+    #[test]
+    fn room_for_a_huge_payload_is_given_back() {
+        let mut stage = Stage::new(0);
+        stage.text.resize(17 << 20, b' ');
+        stage.add_inflated(0, dispatch(1, 17 << 20));
+        assert_eq!(stage.batch().drain(..).count(), 1);
+        stage.prepare();
+        assert!(stage.text.capacity() <= MAX_BYTES, "{}", stage.text.capacity());
+
+        stage.text.reserve(17 << 20);
+        stage.text.extend_from_slice(b"Xx");
+        stage.add_inflated(0, dispatch(2, 2));
+        let queue = EventQueue::new(&QueueConfig::default()).expect("a descriptor");
+        assert!(queue.push(stage.batch()));
+        assert!(queue.bytes() < 1 << 10, "{}", queue.bytes());
+    }
+
+    /// Scenario 31: nor does a huge payload that is not for the host.
+    #[test]
+    fn room_for_what_nobody_wants_is_given_back() {
+        let mut stage = Stage::new(0);
+        stage.put_back(Vec::with_capacity(17 << 20));
+        assert_eq!(stage.text.capacity(), 0);
+        stage.put_back(Vec::with_capacity(MIN_ROOM));
+        assert!(stage.text.capacity() >= MIN_ROOM, "small room is kept for the next one");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Taken {
 struct State {
     session: u32,
     tag: u64,
+    /// The event that it began with, or was resumed after: it cannot be resumed before that.
+    begun: u64,
     /// The newest event on its way, or before that the one the session was resumed after.
     sent: u64,
     /// The newest event that was taken.
@@ -55,11 +57,12 @@ impl Progress {
         Self { delivery, state: Mutex::default(), on_taken }
     }
 
-    /// A session begins, or goes on after this event. What is known of the last one is void.
+    /// A session begins with this event (READY), or goes on after it. What is known of the last one is
+    /// void.
     pub fn begin(&self, tag: u64, seq: u64) {
         let mut state = self.lock();
         let session = state.session.wrapping_add(1);
-        *state = State { session, tag, sent: seq, taken: seq, ..State::default() };
+        *state = State { session, tag, begun: seq, sent: seq, taken: seq, ..State::default() };
     }
 
     /// A frame with the events from one to another sets out.
@@ -70,6 +73,7 @@ impl Progress {
         if self.delivery == Delivery::AtLeastOnce {
             // One without a number comes after all that were sent.
             let before = first_seq.checked_sub(1).unwrap_or(state.sent);
+            let before = before.max(state.begun);
             state.open.insert(frame, before);
         }
         state.sent = state.sent.max(last_seq);
@@ -189,6 +193,16 @@ mod tests {
         drop(third);
         assert_eq!(progress.done(7, 15), Some(15));
         assert_eq!(progress.done(8, 15), None, "another session");
+    }
+
+    #[test]
+    fn the_ready_of_a_session_is_never_replayed() {
+        for delivery in [Delivery::AtMostOnce, Delivery::AtLeastOnce] {
+            let progress = Arc::new(Progress::new(delivery, None));
+            progress.begin(7, 1);
+            let _ready_and_guilds = progress.send(1, 3);
+            assert_eq!(progress.done(7, 3), Some(1), "{delivery:?}");
+        }
     }
 
     #[test]

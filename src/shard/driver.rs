@@ -471,7 +471,8 @@ impl Driver {
         if let (Some(progress), Some(session)) =
             (&self.surroundings.progress, self.machine.session())
         {
-            progress.begin(session_tag(&session.id), 0);
+            // After READY: replayed, it would begin another session, and all that follows would be new.
+            progress.begin(session_tag(&session.id), session.seq);
         }
     }
 

@@ -4,6 +4,7 @@
 """
 
 from ._core import shard_for_guild
+from ._leases import Hold
 from ._lib import version as library_version
 from .client import Client, Snowflake
 from .errors import (
@@ -45,6 +46,7 @@ __all__ = [
     "File",
     "ForkedError",
     "GuildMembers",
+    "Hold",
     "Intents",
     "InvalidArgumentError",
     "InvalidConfigError",

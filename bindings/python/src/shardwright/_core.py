@@ -10,11 +10,12 @@ import os
 import struct
 import weakref
 from ctypes import string_at
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from . import _ffi, _json, _lib
+from ._leases import Leases
 from .errors import ShardError, error_from
-from .events import Event, event_of
+from .events import Event, event_of, lent_event_of
 
 MAX_BATCH = 256
 """Events copied by one call at most; more would make the boundary no cheaper."""
@@ -33,11 +34,13 @@ def last_error(library: ctypes.CDLL, status: int) -> ShardError:
     return error_from(status, buffer.raw[:size].decode("utf-8", "replace"))
 
 
-def _free(library: ctypes.CDLL, handle: int, pid: int) -> None:
+def _free(library: ctypes.CDLL, handle: int, pid: int, leases: Optional[Leases]) -> None:
     """Frees a client that nobody closed. Waits for nothing: it may be the garbage collector that calls."""
     if os.getpid() == pid:
         library.shard_client_stop(handle, _ffi.SHARD_STOP_ABORT, 0)
         library.shard_client_free(handle)
+        if leases is not None:
+            leases.end()
 
 
 class Core:
@@ -56,7 +59,9 @@ class Core:
         self._events = (_ffi.ShardEvent * batch)()
         self._view = memoryview(self._events).cast("B")
         self._names: dict[bytes, str] = {}
-        self._finalizer = weakref.finalize(self, _free, library, handle, self._pid)
+        self.leases = Leases(library) if config.get("delivery") == "at_least_once" else None
+        """The events that are not done, where that counts."""
+        self._finalizer = weakref.finalize(self, _free, library, handle, self._pid, self.leases)
 
     @property
     def is_freed(self) -> bool:
@@ -111,12 +116,15 @@ class Core:
         """Frees the client, once; polls in other threads end."""
         if self._finalizer.detach() is not None and not self.is_forked:
             self._library.shard_client_free(self._handle)
+            if self.leases is not None:
+                self.leases.end()
 
     def poll(self, timeout_ms: int) -> Optional[list[Event]]:
         """The next events, none when there were none in time or a signal came, `None` at the end.
 
         Each event's bytes are copied and the batch is given back at once, so that the engine's
-        memory never waits for Python's garbage collector.
+        memory never waits for Python's garbage collector; with `leases` it gets dispatches back when
+        they are done.
         """
         library, events = self._library, self._events
         count = library.shard_client_poll_events(self._handle, events, self._batch, timeout_ms)
@@ -127,12 +135,31 @@ class Core:
             if count in (_ffi.SHARD_E_CLOSED, _ffi.SHARD_E_INVALID_HANDLE):
                 return None
             raise last_error(library, count)
+        if self.leases is not None:
+            return self._lend(count, self.leases)
         try:
-            return self._copy(count)
+            return self._copy(count, event_of)
         finally:
             library.shard_events_release(events, count)
 
-    def _copy(self, count: int) -> list[Event]:
+    def _lend(self, count: int, leases: Leases) -> list[Event]:
+        rows = _LAYOUT.iter_unpack(self._view[: count * _LAYOUT.size])
+        # All at once and first, so that nothing is lost to an error or Ctrl-C in between.
+        lent = iter(leases.add([fields[12] for fields in rows if fields[0] == _ffi.SHARD_EVENT_DISPATCH]))
+
+        def make(fields: tuple[int, ...], name: str, raw: bytes) -> Event:
+            if fields[0] == _ffi.SHARD_EVENT_DISPATCH:
+                return lent_event_of(fields, name, raw, next(lent))
+            return event_of(fields, name, raw)
+
+        try:
+            return self._copy(count, make)
+        finally:
+            for event in self._events[:count]:
+                if event.kind != _ffi.SHARD_EVENT_DISPATCH:
+                    self._library.shard_event_release(ctypes.byref(event))
+
+    def _copy(self, count: int, make: Callable[[tuple[int, ...], str, bytes], Event]) -> list[Event]:
         names = self._names
         copied = []
         for fields in _LAYOUT.iter_unpack(self._view[: count * _LAYOUT.size]):
@@ -144,7 +171,7 @@ class Core:
                 if len(names) >= _MAX_NAMES:
                     names.clear()
                 names[name_bytes] = name
-            copied.append(event_of(fields, name, string_at(data_at, data_len) if data_len else b""))
+            copied.append(make(fields, name, string_at(data_at, data_len) if data_len else b""))
         return copied
 
     def event_fd(self) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable
-from typing import Any, Callable, Union
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Callable, Optional, Union
 
+from ._leases import Hold
 from ._workers import Workers
+from .errors import ClosedError
 from .events import Event, EventKind
 
 Handler = Callable[[Event], Union[Awaitable[Any], Any]]
@@ -73,7 +76,7 @@ class Handlers:
                     self._tasks.add(task)
                     task.add_done_callback(self._task_done)
                 else:
-                    self._workers.run(lambda handler=handler: self._call(handler, event))  # type: ignore[misc]
+                    self._workers.run(self._job(handler, event))
 
     async def _await(self, handler: Handler, event: Event) -> None:
         try:
@@ -84,6 +87,9 @@ class Handlers:
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._done()
+
+    def _job(self, handler: Handler, event: Event) -> Callable[[], None]:
+        return functools.partial(self._call, handler, event)
 
     def _call(self, handler: Handler, event: Event) -> None:
         try:
@@ -107,6 +113,42 @@ class Handlers:
         for task in tasks:
             task.cancel()
         return tasks
+
+
+class LendingHandlers(Handlers):
+    """Handlers that hold their events until they are done."""
+
+    # Held from the start, not from when the task or the thread gets to it: the loop may be done before.
+    def _await(self, handler: Handler, event: Event) -> Coroutine[Any, Any, None]:
+        return self._await_held(handler, event, event.hold())
+
+    def _job(self, handler: Handler, event: Event) -> Callable[[], None]:
+        return functools.partial(self._call_held, handler, event, event.hold())
+
+    async def _await_held(self, handler: Handler, event: Event, hold: Hold) -> None:
+        try:
+            with hold:
+                await handler(event)
+        except asyncio.CancelledError:
+            # Not of this task, but of something that it awaited? Before Python 3.11 nobody can tell.
+            cancelling = getattr(asyncio.current_task(), "cancelling", None)
+            if cancelling is not None and not cancelling():
+                hold.done()
+            raise
+        except Exception:
+            _report(handler, event)
+
+    def _call_held(self, handler: Handler, event: Event, hold: Hold) -> None:
+        failed: Optional[BaseException] = None
+        try:
+            handler(event)
+        except BaseException as error:
+            failed = error
+            _report(handler, event)
+        finally:
+            if not isinstance(failed, ClosedError):
+                hold.done()
+            self._done()
 
 
 def _report(handler: Handler, event: Event) -> None:

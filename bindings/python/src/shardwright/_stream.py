@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 from . import _ffi
 from ._core import Core
 from .errors import FatalError, ShardError
-from .events import Event, EventKind
+from .events import Event, EventKind, finish
 from .members import CHUNK, RATE_LIMITED, Collectors
 from .reply import Replies, behind_error, closed_error
 
@@ -125,8 +125,10 @@ class Stream(ABC):
                 name = event.name
                 if name in _OURS:
                     if self.collectors and self.collectors.take(event):
+                        finish(event)
                         continue
                     if name in self._hidden:
+                        finish(event)
                         continue
             elif kind is EventKind.REPLY:
                 self.replies.settle(event)
@@ -217,3 +219,7 @@ class BlockingStream(Stream):
         """Waits, without reading, until `notify` tells of something that makes `done()` true."""
         with self._changed:
             self._changed.wait_for(done)
+
+
+class LendingBlockingStream(BlockingStream):
+    """One whose events are taken in `_loops`, which tell when they are done."""

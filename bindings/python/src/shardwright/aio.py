@@ -104,6 +104,10 @@ class AsyncStream(Stream):
             self._finalizer()
 
 
+class LendingAsyncStream(AsyncStream):
+    """One whose events are taken in `_loops`, which tell when they are done."""
+
+
 def _weakly(stream: AsyncStream) -> Callable[[], None]:
     reference = weakref.ref(stream)
 

@@ -9,15 +9,16 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import Any, Callable, Literal, Optional, TypeVar, Union
 
 from . import _ffi, _json
 from ._core import MAX_BATCH, Core
-from ._handlers import ANY, Handler, Handlers
-from ._stream import BlockingStream, Stream
-from .aio import AsyncStream
+from ._handlers import ANY, Handler, Handlers, LendingHandlers
+from ._loops import Loop, Loops
+from ._stream import BlockingStream, LendingBlockingStream, Stream
+from .aio import AsyncStream, LendingAsyncStream
 from .errors import ShardError, StateError
 from .events import Event
 from .intents import IntentsLike, intents_json
@@ -76,18 +77,27 @@ class Client:
         gateway_url: Optional[str] = None,
         ca_file: Union[str, os.PathLike[str], None] = None,
         proxy: Optional[str] = None,
+        sessions: Optional[str] = None,
+        delivery: Optional[Literal["at_most_once", "at_least_once"]] = None,
         max_handlers: int = 256,
         batch: int = MAX_BATCH,
     ) -> None:
         """`max_handlers`: handlers that run at once; at that bound no event is taken until one is done.
         `batch`: events read by one call. Everything else is the library's configuration.
+
+        With `sessions="sqlite:PATH"` a restart resumes. With `delivery="at_least_once"` an event is done
+        when its handlers have ended, or the loop asks for the next one; what is not done comes again.
         """
         self._is_closed = False
         self._stream: Optional[Stream] = None
         self._hidden: frozenset[str] = frozenset()
         self._wanted: Optional[frozenset[str]] = None
         self._closing = threading.Lock()
-        self._handlers = Handlers(max_handlers, self._notify)
+        # Where it counts when an event is done, its handlers and loops tell.
+        lends = delivery == "at_least_once"
+        self._handlers = (LendingHandlers if lends else Handlers)(max_handlers, self._notify)
+        self._loops = Loops() if lends else None
+        self._own_loop: Optional[Loop] = None
         self._breath = 0
         if not 1 <= batch <= 65_536:
             raise ValueError(f"batch is {batch}; it is between 1 and 65536")
@@ -116,6 +126,8 @@ class Client:
             "gateway_url": gateway_url,
             "ca_file": None if ca_file is None else os.fspath(ca_file),
             "proxy": proxy,
+            "sessions": sessions,
+            "delivery": delivery,
         }
         self._core = Core({key: value for key, value in config.items() if value is not None}, batch)
         self.rest = Rest(self)
@@ -138,9 +150,11 @@ class Client:
                 raise _state_error(
                     "a handler is an `async def`, which needs asyncio: use `async with`, or client.run()"
                 ) from None
-            stream = BlockingStream(self._core, self._hidden)
+            kind = BlockingStream if self._loops is None else LendingBlockingStream
+            stream = kind(self._core, self._hidden)
         else:
-            stream = AsyncStream(self._core, self._hidden)
+            async_kind = AsyncStream if self._loops is None else LendingAsyncStream
+            stream = async_kind(self._core, self._hidden)
         self._stream = stream
         self._core.start()
 
@@ -229,6 +243,8 @@ class Client:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
+        if kind is None and self._loops is not None:
+            self._loops.block_ended()
         self.close()
 
     async def __aenter__(self) -> Client:
@@ -241,6 +257,8 @@ class Client:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
+        if kind is None and self._loops is not None:
+            self._loops.block_ended()
         await self.aclose()
 
     def __del__(self) -> None:
@@ -283,13 +301,16 @@ class Client:
 
         return register
 
-    def __aiter__(self) -> Client:
-        return self
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self if self._loops is None else self._loops.begin(self)
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self, _loop: Optional[Loop] = None) -> Event:
         stream = self._started()
-        if not isinstance(stream, AsyncStream):
-            raise _state_error("this client was started without asyncio: use `for`, or `async with`")
+        if type(stream) is not AsyncStream:
+            if not isinstance(stream, AsyncStream):
+                raise _state_error("this client was started without asyncio: use `for`, or `async with`")
+            if _loop is None:
+                return await self._bare_loop().__anext__()
         if stream.loop is not asyncio.get_running_loop():
             raise _state_error("this client belongs to another asyncio loop; make one client per loop")
         self._breath += 1
@@ -312,13 +333,16 @@ class Client:
                 raise StopAsyncIteration
             await stream.changed()
 
-    def __iter__(self) -> Client:
-        return self
+    def __iter__(self) -> Iterator[Event]:
+        return self if self._loops is None else self._loops.begin(self)
 
-    def __next__(self) -> Event:
+    def __next__(self, _loop: Optional[Loop] = None) -> Event:
         stream = self._started()
-        if not isinstance(stream, BlockingStream):
-            raise _state_error("this client was started in asyncio: use `async for`")
+        if type(stream) is not BlockingStream:
+            if not isinstance(stream, BlockingStream):
+                raise _state_error("this client was started in asyncio: use `async for`")
+            if _loop is None:
+                return self._bare_loop().__next__()
         while True:
             if not stream.events:
                 stream.wait(stream.has_news, None)
@@ -336,6 +360,13 @@ class Client:
                 self._handlers.start(event)
                 return event
             stream.wait_change(lambda: not self._handlers.is_busy() or self._is_closed)
+
+    def _bare_loop(self) -> Loop:
+        """That of who calls `next()` on the client itself."""
+        if self._own_loop is None:
+            assert self._loops is not None
+            self._own_loop = self._loops.begin(self)
+        return self._own_loop
 
     # -- commands ------------------------------------------------------------------------------------
 

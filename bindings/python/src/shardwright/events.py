@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any, Optional
 
 from . import _ffi, _json
+from ._leases import Hold, Lease
 
 
 class EventKind(IntEnum):
@@ -49,6 +50,8 @@ class Event:
     """JSON, as Discord sent it."""
     _struct: tuple[int, ...]
     _data: Any
+    _lease: Optional[Lease] = None
+    """Of a `LentEvent`."""
 
     def __init__(
         self,
@@ -116,6 +119,12 @@ class Event:
         """Whether it came after a resume, that is later than it happened."""
         return bool(self._struct[11] & _ffi.SHARD_EVENT_FLAG_REPLAYED)
 
+    def hold(self) -> Hold:
+        """For work that goes on when the handler or the loop is done with the event: with
+        `delivery="at_least_once"` it counts as done only after the result's `done()`, or at the end of a
+        `with` block around the work. With the default it does nothing."""
+        return Hold(self._lease)
+
     def __repr__(self) -> str:
         kind = self.kind.name if isinstance(self.kind, EventKind) else str(self.kind)
         return f"<Event {kind} {self.name!r} shard={self.shard_id} seq={self.seq} {len(self.raw)} bytes>"
@@ -126,6 +135,26 @@ def event_of(fields: tuple[int, ...], name: str, raw: bytes) -> Event:
     event = _new(Event)
     _fill(event, fields, name, raw)
     return event
+
+
+class LentEvent(Event):
+    """One that the engine gets back when it is done."""
+
+    __slots__ = ("_lease",)
+
+
+def lent_event_of(fields: tuple[int, ...], name: str, raw: bytes, lease: Lease) -> Event:
+    """An event with its lease."""
+    event = _new(LentEvent)
+    _fill(event, fields, name, raw)
+    event._lease = lease
+    return event
+
+
+def finish(event: Event) -> None:
+    """Who took the event is done with it."""
+    if event._lease is not None:
+        event._lease.done()
 
 
 def _fill(event: Event, fields: tuple[int, ...], name: str, raw: bytes) -> None:

@@ -17,7 +17,7 @@ using FileWatching: FDWatcher
 using Logging
 
 export Client, Event, Reply, JSONObject, ShardStatus, ActivityTypes
-export on, events, start, wait_ready, shard_status, status, guild_count, healthy, metrics
+export on, events, start, stop, hold, done, wait_ready, shard_status, status, guild_count, healthy, metrics
 export data, raw, event_name, shard_id, sequence, guild_id, received_at, isreplayed
 export rest, create_message, update_presence, update_voice_state, request_guild_members,
     request_soundboard_sounds, request_channel_info, gateway_command, restart_shard, send_command, cancel
@@ -32,6 +32,7 @@ include("errors.jl")
 include("json.jl")
 include("intents.jl")
 include("events.jl")
+include("leases.jl")
 include("client.jl")
 include("commands.jl")
 

@@ -33,6 +33,10 @@ mutable struct Core
     changed::Threads.Condition
     slots::Channel{Nothing} # one per handler that runs
     finished::Threads.Condition
+    stopping::Bool # `stop` was called: what was received is still delivered
+    delivered::Bool # the dispatcher has ended
+    leases::Union{Nothing,Leases} # where it counts when an event is done
+    streams::Vector{EventStream} # the channels of such a client
 end
 
 """
@@ -50,6 +54,8 @@ A bot: its shards and what happens on them. Register handlers with [`on`](@ref),
   Julia's logger.
 - `handler_tasks = 64`: handlers that may run at the same time; further events wait.
 - `batch = 256`: events taken from the engine with one call, at most.
+- `sessions = "sqlite:PATH"`: a file with which a restart resumes.
+- `delivery`: `"at_most_once"` (the default) or `"at_least_once"`, see [`hold`](@ref).
 - `api_url` and every other key of the [configuration](../../../../docs/configuration.md), by its name.
 
 `client.num_shards` is the number of shards of the bot (`nothing` until it is known), `client.shards` is
@@ -86,7 +92,8 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     handle == C_NULL && throw(exception(Lib.shard_last_status(), last_error()))
     slots = Channel{Nothing}(handler_tasks)
     core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [],
-        [], Threads.Condition(), slots, Threads.Condition())
+        [], Threads.Condition(), slots, Threads.Condition(), false, false,
+        string(get(config, "delivery", "")) == "at_least_once" ? Leases() : nothing, [])
     client = Client(core, total, ids, nothing)
     core.client = WeakRef(client)
     finalizer(abandon, client)
@@ -124,6 +131,9 @@ function abandon(client::Client)
     Lib.shard_client_stop(core.handle, Lib.SHARD_STOP_ABORT, 0)
     Lib.shard_client_free(core.handle)
     core.handle = C_NULL
+    leases = core.leases
+    # A finalizer may not wait for a lock, either.
+    leases === nothing || isempty(leases.open) || @async end_leases(leases)
 end
 
 "Closes whatever is open, so that the engine's threads do not outlive Julia. Waits two seconds at most for each."
@@ -181,7 +191,8 @@ end
 
 Calls `handler(client, event)` for every event with one of the names: Discord's for dispatches, and
 `:SHARD_STATE`, `:FATAL` and `:OVERFLOW` for the engine's own. Handlers run as tasks of their own, which start in
-the order of the events; they may wait for whatever they like. One that throws is logged with its backtrace.
+the order of the events; they may wait for whatever they like. One that throws is logged with its backtrace. With
+`delivery = "at_least_once"` an event is done when its last handler has ended, one way or the other.
 """
 function on(handler, client::Client, names::Union{Symbol,AbstractString}...)
     isempty(names) && throw(ArgumentError("on(client, :EVENT_NAME, …) needs the name of an event"))
@@ -189,7 +200,7 @@ function on(handler, client::Client, names::Union{Symbol,AbstractString}...)
     for name in names
         push!(get!(Vector{Any}, core.handlers, String(name)), handler)
     end
-    hold(client)
+    keep(client)
     return handler
 end
 
@@ -199,18 +210,24 @@ end
 A channel of the events with these names, or without names of all dispatches. It closes with the client:
 `for event in events(client) … end` ends by itself. When nobody takes from it, it fills up, then the engine's
 queue does, and then the shards leave their sockets unread: nothing is lost. Close it to end the subscription.
+With `delivery = "at_least_once"` it is an `AbstractChannel{Event}`, and an event is done when the task that took it
+takes the next one, or ends.
 """
 function events(client::Client, names::Union{Symbol,AbstractString}...; size::Integer = 1024)
     isopen(client) || throw(ClosedError("the client was closed"))
     channel = Channel{Event}(size)
-    push!(getfield(client, :core).channels, (Set{String}(map(String, names)), channel))
-    hold(client)
-    return channel
+    core = getfield(client, :core)
+    push!(core.channels, (Set{String}(map(String, names)), channel))
+    keep(client)
+    core.leases === nothing && return channel
+    stream = EventStream(channel)
+    push!(core.streams, stream)
+    return stream
 end
 
 # A running client that somebody listens to lives until it is closed, even if no variable holds it; one that
 # nobody listens to may be collected.
-function hold(client::Client)
+function keep(client::Client)
     core = getfield(client, :core)
     core.started && !core.ended && (core.holder = client)
     return
@@ -229,7 +246,7 @@ function start(client::Client; blocking::Bool = true)
     core = getfield(client, :core)
     check(Lib.shard_client_start(handle(client)))
     core.started = true
-    listens(core) && hold(client)
+    listens(core) && keep(client)
     # A copy, so that whoever frees the client does not pull it from under the watcher.
     fd = ccall(:fcntl, Cint, (Cint, Cint, Cint...), Lib.shard_client_event_fd(core.handle), F_DUPFD_CLOEXEC, 0)
     fd < 0 && throw(SystemError("fcntl", Libc.errno()))
@@ -289,11 +306,31 @@ function signal(change, condition::Threads.Condition)
     return
 end
 
+"""
+    stop(client; resumable = true)
+
+Begins to stop, from any task or handler, and returns at once. What was received is still brought to handlers and
+channels, which close then; when the last handler has ended, [`start`](@ref) closes the client and returns, or
+`wait(client)` returns. With `resumable = false` the bot signs off and its sessions end.
+"""
+function stop(client::Client; resumable::Bool = true)
+    core = getfield(client, :core)
+    (core.handle == C_NULL || !core.started) && return
+    core.stopping = true
+    Lib.shard_client_stop(core.handle, stop_mode(resumable), 0)
+    return
+end
+
+stop_mode(resumable::Bool) = resumable ? Lib.SHARD_STOP_RESUMABLE : Lib.SHARD_STOP_CLOSE
+
+# Whether there is nothing left to wait for. Handlers count only when the client was told to stop.
+has_ended(core::Core) = core.ended && (!core.stopping || core.closing || core.delivered && !isready(core.slots))
+
 "Waits until the client is closed. Throws [`FatalError`](@ref) when that was because Discord refused it."
 function Base.wait(client::Client)
     core = getfield(client, :core)
     core.started || throw(ArgumentError("the client was not started"))
-    wait_for(() -> core.ended, core.finished)
+    wait_for(() -> has_ended(core), core.finished)
     core.fatal === nothing || throw(FatalError(core.fatal))
     return
 end
@@ -309,9 +346,9 @@ function Base.close(client::Client; resumable::Bool = true)
     core.handle == C_NULL && return
     core.closing = true
     if core.started
-        how = resumable ? Lib.SHARD_STOP_RESUMABLE : Lib.SHARD_STOP_CLOSE
-        Lib.shard_client_stop(core.handle, how, 0)
+        Lib.shard_client_stop(core.handle, stop_mode(resumable), 0)
         signal(() -> nothing, core.changed)
+        signal(() -> nothing, core.finished)
         wait_for(() -> core.ended, core.finished)
     end
     handle = core.handle
@@ -319,8 +356,11 @@ function Base.close(client::Client; resumable::Bool = true)
     close_channels(core)
     setfield!(client, :last_status, read_status(handle))
     core.handle = C_NULL
+    foreach(went_on, core.streams)
     # Its threads have ended, or never ran: this does not wait.
     Lib.shard_client_free(handle)
+    # What is not done was not counted, and comes again after a restart.
+    end_leases(core.leases)
     lock(LIVE_LOCK) do
         delete!(LIVE, objectid(core))
     end
@@ -331,7 +371,10 @@ end
 function Client(body::Function, arguments...; options...)
     client = Client(arguments...; options...)
     try
-        return body(client)
+        result = body(client)
+        # It ended well, so what it has in hand is done.
+        foreach(stream -> went_on(stream, current_task()), getfield(client, :core).streams)
+        return result
     finally
         close(client)
     end
@@ -387,20 +430,39 @@ function take(core::Core, batch::Vector{Lib.ShardEvent}, count::Integer)
             name = name_of(raw)
             raw.kind == Lib.SHARD_EVENT_FATAL && refused(core, raw)
             raw.kind == Lib.SHARD_EVENT_OVERFLOW && @warn "the event queue was full" dropped = raw.status
-            if !core.closing && wanted(core, name)
+            # Of a client that closes, nothing is delivered, but not done either where that counts.
+            if (!core.closing || core.leases !== nothing) && wanted(core, name)
                 if full
                     # Not copied and not given back: the engine counts these bytes, and stops reading at its bound.
                     push!(core.held, raw)
                     batch[index] = RELEASED
                     continue
                 end
-                push!(taken, Event(raw, name))
+                event = copied(core, raw, name)
+                getfield(event, :lease) === nothing || (batch[index] = RELEASED)
+                push!(taken, event)
             end
         end
     end
     Lib.shard_events_release(batch, count)
     isempty(taken) || signal(() -> append!(core.waiting, taken), core.changed)
     return
+end
+
+# The engine gets back what was copied, at once or where that counts when it is done.
+function copied(core::Core, raw::Lib.ShardEvent, name::String)
+    leases = core.leases
+    (leases === nothing || raw.kind != Lib.SHARD_EVENT_DISPATCH) && return Event(raw, name)
+    return Event(raw, name, lend(leases, raw.owner))
+end
+
+function copied(core::Core, batch::Vector{Lib.ShardEvent})
+    events = [copied(core, raw, name_of(raw)) for raw in batch]
+    for (index, event) in enumerate(events)
+        getfield(event, :lease) === nothing || (batch[index] = RELEASED)
+    end
+    Lib.shard_events_release(batch, length(batch))
+    return events
 end
 
 "What an event is once it was released."
@@ -469,45 +531,51 @@ function dispatch(core::Core)
         return true
     end
     close_channels(core)
+    signal(() -> (core.delivered = true), core.finished)
     return
 end
 
 # Lets those wait next that were held because there was no room.
 function refill(core::Core)
     held = splice!(core.held, 1:min(length(core.held), MAX_WAITING))
-    core.waiting = [Event(raw, name_of(raw)) for raw in held]
-    isempty(held) || Lib.shard_events_release(held, length(held))
+    core.waiting = copied(core, held)
 end
 
 # At the end: what is still held is delivered, too, unless the host closed the client.
 function give_back(core::Core)
     isempty(core.held) && return
-    core.closing || signal(() -> append!(core.waiting, [Event(raw, name_of(raw)) for raw in core.held]), core.changed)
-    Lib.shard_events_release(core.held, length(core.held))
+    events = copied(core, core.held)
+    core.closing || signal(() -> append!(core.waiting, events), core.changed)
     empty!(core.held)
 end
 
 function deliver(core::Core, event::Event)
     name = getfield(event, :name)
+    lease = getfield(event, :lease)
     for entry in copy(core.channels)
         names, channel = entry
         hears(names, name) || continue
+        lease === nothing || add_holder(lease)
         try
             put!(channel, event)
         catch problem
             # Whoever reads it has closed it.
             isopen(channel) && rethrow()
+            remove_holder(lease)
             filter!(other -> other !== entry, core.channels)
         end
     end
     handlers = get(core.handlers, name, nothing)
-    handlers === nothing && return
-    for handler in copy(handlers)
-        client = core.client.value
-        client === nothing && return
-        put!(core.slots, nothing)
-        @async handle_event(core, handler, client, event)
+    if handlers !== nothing
+        for handler in copy(handlers)
+            client = core.client.value
+            client === nothing && return
+            put!(core.slots, nothing)
+            lease === nothing || add_holder(lease)
+            @async handle_event(core, handler, client, event)
+        end
     end
+    lease === nothing || remove_holder(lease) # the dispatcher's
     return
 end
 
@@ -515,12 +583,16 @@ function handle_event(core::Core, handler, client::Client, event::Event)
     try
         # A handler may be newer than this task.
         Base.invokelatest(handler, client, event)
+        remove_holder(getfield(event, :lease))
     catch problem
         problem isa InterruptException && return interrupted(core)
         name = getfield(event, :name)
         @error "a handler of $name threw; the client goes on" exception = (problem, catch_backtrace())
+        # Not done is what needed a client that had stopped.
+        problem isa ClosedError || remove_holder(getfield(event, :lease))
     finally
         take!(core.slots)
+        core.stopping && signal(() -> nothing, core.finished)
     end
 end
 

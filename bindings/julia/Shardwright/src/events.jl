@@ -19,16 +19,17 @@ mutable struct Event
     status::Int32
     raw::String
     data::Any # NOT_PARSED until somebody asks
+    lease::Any # a `Lease` where it counts when the event is done, else nothing
 end
 
 struct NotParsed end
 const NOT_PARSED = NotParsed()
 
 # Copies what the engine lent, so that it can be given back at once.
-function Event(raw::Lib.ShardEvent, name::String)
+function Event(raw::Lib.ShardEvent, name::String, lease = nothing)
     shard = raw.shard_id == Lib.SHARD_NONE ? -1 : Int(raw.shard_id)
     return Event(name, shard, raw.seq, raw.guild_id, raw.received_ns, raw.flags, raw.status,
-        text(raw.data, raw.data_len), NOT_PARSED)
+        text(raw.data, raw.data_len), NOT_PARSED, lease)
 end
 
 text(bytes::Ptr{UInt8}, length) = length == 0 ? "" : unsafe_string(bytes, length)

@@ -14,19 +14,21 @@ import pytest
 from simulator import REPOSITORY, Simulator
 
 PACKAGE = REPOSITORY / "bindings/python"
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(<!-- test: answers -->)?", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```python\n(.*?)^```\n(<!-- test: (?:answers|until Ctrl-C) -->)?", re.MULTILINE | re.DOTALL
+)
 
 
-def programs() -> list[tuple[str, str, bool]]:
-    """Name, text, and whether it is a bot that answers until Ctrl-C."""
+def programs() -> list[tuple[str, str, str]]:
+    """Name, text, and of a bot that runs until Ctrl-C whether it answers."""
     found = []
     for file in (REPOSITORY / "docs/python.md", PACKAGE / "README.md"):
         text = file.read_text()
         for match in BLOCK.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
-            found.append((f"{file.name}:{line}", match[1], match[2] is not None))
+            found.append((f"{file.name}:{line}", match[1], (match[2] or "")[11:-4]))
     examples: list[Path] = sorted((REPOSITORY / "examples/python").glob("*.py"))
-    found += [(example.name, example.read_text(), True) for example in examples]
+    found += [(example.name, example.read_text(), "answers") for example in examples]
     return found
 
 
@@ -53,34 +55,37 @@ def as_program(text: str, sim: Simulator) -> str:
     )
 
 
-@pytest.mark.parametrize(("text", "answers"), [p[1:] for p in programs()], ids=[p[0] for p in programs()])
-def test_it_runs(text: str, answers: bool) -> None:
+@pytest.mark.parametrize(("text", "runs"), [p[1:] for p in programs()], ids=[p[0] for p in programs()])
+def test_it_runs(text: str, runs: str, tmp_path: Path) -> None:
     with Simulator(shards=2) as sim:
         process = subprocess.Popen(
             [sys.executable, "-c", as_program(text, sim)],
             env=sim.environment,
+            cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         try:
-            if answers:
+            if runs:
                 sim.wait(readies=2)
+            if runs == "answers":
                 channel = sim.channel()
                 rest = sim.counts()["rest"]
                 sim.say("!ping", channel)
                 sim.wait(rest=rest + 1)
                 assert sim.messages(channel)[-1] == "Pong!"
+            if runs:
                 process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
         finally:
             process.kill()
-        if process.returncode != 0 and not (answers and errors.endswith("KeyboardInterrupt\n")):
+        if process.returncode != 0 and not (runs and errors.endswith("KeyboardInterrupt\n")):
             pytest.fail(errors)
 
 
 def test_there_are_blocks() -> None:
     names = [name for name, _, _ in programs()]
     assert sum(name.startswith("python.md") for name in names) >= 8
-    assert sum(name.startswith("README.md") for name in names) == 2
+    assert sum(name.startswith("README.md") for name in names) == 3
     assert "ping_bot.py" in names

@@ -47,8 +47,12 @@ all_blocks = vcat(blocks("docs/julia.md"), blocks("bindings/julia/README.md"))
     Simulator(shards = 2) do sim
         withenv(environment(sim)...) do
             logs = Test.TestLogger()
-            output = mktemp() do path, file
-                with_logger(() -> redirect_stdout(() -> (@test run_block(sim, name, text, answers)), file), logs)
+            mktempdir() do directory # for what it writes
+                output = mktemp() do path, file
+                    with_logger(logs) do
+                        redirect_stdout(() -> cd(() -> (@test run_block(sim, name, text, answers)), directory), file)
+                    end
+                end
             end
             @test isempty(filter(record -> record.level >= Logging.Warn, logs.logs))
         end

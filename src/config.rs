@@ -98,6 +98,8 @@ pub struct Config {
     pub budget_reserve: u32,
     /// What happens when only those are left.
     pub when_low: WhenLow,
+    /// What happens when Discord refuses the number of shards.
+    pub reshard: Reshard,
     /// Threads of the runtime.
     pub threads: usize,
     /// Where the engine's log goes.
@@ -170,6 +172,17 @@ pub enum WhenLow {
     Wait,
     /// The client is refused.
     Refuse,
+}
+
+/// What happens when Discord refuses the number of shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reshard {
+    /// The host is told.
+    #[default]
+    Manual,
+    /// The engine takes another number.
+    Auto,
 }
 
 /// Where the engine's log goes.
@@ -274,6 +287,11 @@ struct Typed<'a> {
     /// is refused instead (FATAL), for a host that would rather end.
     #[serde(default)]
     identify: TypedIdentify,
+    /// `"manual"` · What happens when Discord no longer takes the number of shards (4010, 4011): with
+    /// `manual` the shard is refused (FATAL), with `auto` the engine takes the recommended number, or
+    /// twice as many, and goes on. See the command [`reshard`](commands.md#reshard).
+    #[serde(default)]
+    reshard: Reshard,
     /// cores, at most 4 · Threads of the engine, 1 to 256.
     threads: Option<usize>,
     /// `{"to":"stderr","level":"info"}` · `to`: `stderr`, `events`, `callback`, `none`; `level`: `off`,
@@ -415,6 +433,7 @@ impl Typed<'_> {
             sessions,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
+            reshard: self.reshard,
             threads: in_range("threads", self.threads.unwrap_or(cores.min(4)), 1, 256)?,
             log,
             ca_file: self.ca_file,

@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::reshard::Target;
 use crate::config::MAX_COMMAND_BYTES;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
@@ -47,6 +48,11 @@ pub enum Command {
         shard_id: u32,
         /// Whether it keeps its session.
         resume: bool,
+    },
+    /// Another number of shards.
+    Reshard {
+        /// How many.
+        target: Target,
     },
 }
 
@@ -106,17 +112,18 @@ impl Command {
                 let RestartShard { shard, resume, .. } = parse(text)?;
                 Ok(Self::RestartShard { shard_id: shard, resume })
             }
-            "reshard" | "publish" | "subscribe" | "unsubscribe" | "call" | "answer"
-            | "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
-            | "job_consume" | "job_ack" | "job_fail" | "store_put" | "store_get"
-            | "store_delete" | "store_list" => {
+            "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
+            "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cache_get"
+            | "cache_set" | "cache_delete" | "cache_increment" | "job_push" | "job_consume"
+            | "job_ack" | "job_fail" | "store_put" | "store_get" | "store_delete"
+            | "store_list" => {
                 let text = format!("the command {kind:?} is not in this build yet");
                 Err(Error::new(ErrorKind::Unsupported, text))
             }
             _ => Err(wrong(format!(
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
-                 rest, gateway_info and restart_shard"
+                 rest, gateway_info, restart_shard and reshard"
             ))),
         }
     }
@@ -405,6 +412,31 @@ struct RestartShard {
 
 fn yes() -> bool {
     true
+}
+
+/// Runs the bot with another number of shards.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reshard<'a> {
+    #[serde(rename = "type")]
+    _type: IgnoredAny,
+    #[serde(borrow)]
+    shards: &'a RawValue,
+}
+
+impl Reshard<'_> {
+    fn into_command(self) -> Result<Command, Error> {
+        let target = match self.shards.get() {
+            r#""auto""# => Target::Recommended,
+            number => Target::Shards(number.parse().map_err(|_| {
+                wrong(format!("`shards` is {number}; expected a number or \"auto\""))
+            })?),
+        };
+        if target == Target::Shards(0) {
+            return Err(wrong("`shards` is 0; a bot has at least one"));
+        }
+        Ok(Command::Reshard { target })
+    }
 }
 
 #[cfg(test)]

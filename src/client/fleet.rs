@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
 use super::command::{Command, soundboard_sounds};
 use super::replies::Replies;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::Payload;
+use crate::protocol::{OpCode, Payload, send_event};
 use crate::queue::Progress;
 use crate::shard;
 use crate::shard::driver::{Mail, Mailbox};
@@ -27,6 +29,8 @@ pub(super) struct Member {
 /// The shards of a client.
 #[derive(Debug)]
 pub(super) struct Fleet {
+    /// Tells it from another set of shards while the bot is resharded.
+    pub(super) set: u8,
     /// The number of shards of the bot.
     pub(super) total: NonZeroU32,
     /// Those that run here.
@@ -63,7 +67,7 @@ impl Fleet {
                 payloads.iter().try_for_each(|(shard_id, _)| self.is_here(*shard_id))
             }
             Command::RestartShard { shard_id, .. } => self.is_here(*shard_id),
-            Command::Rest(_) | Command::GatewayInfo => Ok(()),
+            Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. } => Ok(()),
         }
     }
 
@@ -94,8 +98,27 @@ impl Fleet {
                 self.tell(shard_id, Mail::Restart { resume });
                 replies.finish(id, 0, b"null");
             }
-            Command::Rest(_) | Command::GatewayInfo => {}
+            Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. } => {}
         }
+    }
+
+    /// Sends the presence that the host gave the old set after this one was started with an earlier one.
+    pub(super) fn take_presence_of(&self, old: &Self) {
+        let presence = old.presence().map(|presence| presence.get().to_owned());
+        let known = self.presence().map(|presence| presence.get().to_owned());
+        let newer = presence.filter(|presence| known.as_ref() != Some(presence));
+        let Some(d) = newer.and_then(|text| RawValue::from_string(text).ok()) else { return };
+        let Ok(payload) = send_event(OpCode::PresenceUpdate.number(), &d) else { return };
+        self.tell_all(|| {
+            let (payload, presence) = (payload.clone(), Some(d.clone()));
+            // Nobody waits for a reply.
+            Mail::Command(shard::Command { id: 0, payload, presence })
+        });
+    }
+
+    /// The newest presence that the host gave by a command, if it gave one.
+    pub(super) fn presence(&self) -> Option<Box<RawValue>> {
+        self.members.values().find_map(|member| member.status.get().presence)
     }
 
     /// Whether a shard is one of this client.

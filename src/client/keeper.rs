@@ -4,6 +4,7 @@
 //! stores what changed. Whatever goes wrong with the file is told, and no shard waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -118,26 +119,36 @@ impl Keeper {
         found.await.flatten()
     }
 
-    /// The sessions to go on with, and where each goes on.
-    pub(super) async fn load(&self, plan: &Plan) -> BTreeMap<u32, Session> {
-        let total = plan.total.get();
-        if self.delivery == Delivery::AtMostOnce {
-            let (path, bot) = (self.path.clone(), self.owner.bot.clone());
-            let opened = blocking(move || {
-                TakenFile::open(&path, &bot, total).map_err(|error| error.to_string())
-            });
-            match opened.await {
-                Ok(taken) => *lock(&self.taken) = Some(taken),
-                Err(error) => self.note("has a file beside it that cannot be opened", Err(error)),
+    /// Opens what says how far the host has come with so many shards, for `at_most_once`.
+    pub(super) async fn open_taken(&self, shard_total: NonZeroU32) -> Option<TakenFile> {
+        if self.delivery == Delivery::AtLeastOnce {
+            return None;
+        }
+        let (path, bot) = (self.path.clone(), self.owner.bot.clone());
+        let opened = blocking(move || {
+            TakenFile::open(&path, &bot, shard_total.get()).map_err(|error| error.to_string())
+        });
+        match opened.await {
+            Ok(taken) => {
+                *lock(&self.taken) = Some(taken.clone());
+                Some(taken)
+            }
+            Err(error) => {
+                self.note("has a file beside it that cannot be opened", Err(error));
+                None
             }
         }
+    }
+
+    /// The sessions to go on with, and where each goes on.
+    pub(super) async fn load(
+        &self,
+        plan: &Plan,
+        taken: Option<&TakenFile>,
+    ) -> BTreeMap<u32, Session> {
+        let total = plan.total.get();
         let owner = self.owner.clone();
-        let start = LastStart {
-            gateway: plan.gateway.clone(),
-            shard_total: total,
-            starts_per_day: plan.limit.total,
-            max_concurrency: plan.limit.max_concurrency.get(),
-        };
+        let start = plan.as_start();
         let found = self.ask(move |file| {
             file.note_start(&owner.bot, &start)?;
             file.load(&owner, total, wall_ms())
@@ -147,7 +158,7 @@ impl Keeper {
             // As with READY's: the token does not leave TLS because of what a file says.
             session.resume_url = session.resume_url.filter(|url| url.tls || !plan.gateway.tls);
             let tag = session_tag(&session.id);
-            let taken = lock(&self.taken).as_ref().and_then(|taken| taken.read(shard_id, tag));
+            let taken = taken.and_then(|taken| taken.read(shard_id, tag));
             session.seq = session.seq.max(taken.unwrap_or(0));
             sessions.insert(shard_id, session);
         }
@@ -160,9 +171,26 @@ impl Keeper {
         sessions
     }
 
+    /// The bot goes on with another number of shards; the sessions of the old ones end.
+    pub(super) async fn reshard(&self, plan: &Plan) {
+        let (bot, start) = (self.owner.bot.clone(), plan.as_start());
+        *lock(&self.saved) = Saved::default();
+        self.ask(move |file| {
+            file.note_start(&bot, &start)?;
+            file.forget_others(&bot, start.shard_total)
+        })
+        .await;
+        self.hurry();
+    }
+
     /// What follows how far the host comes with a shard, which begins with this session.
-    pub(super) fn progress(&self, shard_id: u32, session: Option<&Session>) -> Arc<Progress> {
-        let writer = lock(&self.taken).as_ref().map(|taken| taken.writer(shard_id));
+    pub(super) fn progress(
+        &self,
+        taken: Option<&TakenFile>,
+        shard_id: u32,
+        session: Option<&Session>,
+    ) -> Arc<Progress> {
+        let writer = taken.map(|taken| taken.writer(shard_id));
         let on_taken = writer.map(|writer| Box::new(writer) as _);
         let progress = Progress::new(self.delivery, on_taken);
         if let Some(session) = session {

@@ -12,6 +12,7 @@ mod keeper;
 mod latch;
 mod life;
 mod replies;
+mod reshard;
 mod shared;
 mod startup;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub use self::command::{Command, Route, soundboard_sounds};
+pub use self::reshard::Target;
 use self::shared::{Shared, Stage};
 pub use self::startup::{GatewayInfo, StartLimit};
 use crate::config::Config;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -15,11 +15,13 @@ use super::fleet::Fleet;
 use super::keeper::Keeper;
 use super::latch::Latch;
 use super::replies::Replies;
+use super::reshard;
 use super::startup;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
 use crate::health::{Overview, QueueOverview};
 use crate::identify::SessionStartLimit;
+use crate::protocol::CloseCode;
 use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
@@ -35,6 +37,10 @@ pub(super) struct Shared {
     pub(super) replies: Replies,
     /// What keeps its sessions, if they are to survive the process.
     pub(super) keeper: Option<Keeper>,
+    /// Asks the task of the client's life for another number of shards.
+    pub(super) reshards: mpsc::UnboundedSender<reshard::Request>,
+    /// Its end of that, until the client starts.
+    pub(super) reshard_requests: Mutex<Option<mpsc::UnboundedReceiver<reshard::Request>>>,
     /// Where it stands.
     stage: RwLock<Stage>,
     /// How to stop, once that is wanted.
@@ -71,6 +77,8 @@ pub(super) enum Stage {
         runtime: Handle,
         /// The shards.
         fleet: Fleet,
+        /// While the bot is resharded: the new set, and from the switch on the old one.
+        other: Option<Fleet>,
     },
     /// Stops or has stopped.
     Stopped {
@@ -87,6 +95,15 @@ impl Stage {
             Self::Stopped { fleet } => fleet.as_ref(),
             Self::New | Self::Starting { .. } => None,
         }
+    }
+
+    /// Both sets of shards, while the bot is resharded.
+    pub(super) fn fleets(&self) -> impl Iterator<Item = &Fleet> {
+        let other = match self {
+            Self::Running { other, .. } => other.as_ref(),
+            _ => None,
+        };
+        self.fleet().into_iter().chain(other)
     }
 
     /// Its name in the status.
@@ -123,6 +140,7 @@ impl Shared {
         let io = |error: io::Error| {
             Error::new(ErrorKind::Io, format!("cannot make a file descriptor: {error}"))
         };
+        let (reshards, reshard_requests) = mpsc::unbounded_channel();
         let queue = Arc::new(EventQueue::new(&config.queue).map_err(io)?);
         Ok(Self {
             rest: Rest::new(&config, dialer.clone()),
@@ -131,6 +149,8 @@ impl Shared {
             config,
             replies: Replies::new(Arc::clone(&queue)),
             queue,
+            reshards,
+            reshard_requests: Mutex::new(Some(reshard_requests)),
             stage: RwLock::new(Stage::New),
             stop: watch::Sender::new(None),
             tasks: Mutex::default(),
@@ -146,7 +166,8 @@ impl Shared {
 
     /// Routes a command, or holds it until there are shards.
     pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
-        let needs_shards = !matches!(command, Command::Rest(_) | Command::GatewayInfo);
+        let needs_shards =
+            !matches!(command, Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. });
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
@@ -197,6 +218,13 @@ impl Shared {
                     let response = shared.rest.request(*request).await;
                     response.map(|response| (i32::from(response.status), response.body))
                 }
+                Command::Reshard { target } => {
+                    // The reply comes when it is done.
+                    if let Err(error) = shared.request_reshard(Some(id), target).await {
+                        shared.replies.fail(id, &error);
+                    }
+                    return;
+                }
                 _ => startup::ask(&shared.rest).await.map(|response| (0, response.body)),
             };
             match result {
@@ -218,7 +246,7 @@ impl Shared {
         let held = match &mut *stage {
             Stage::Starting { runtime, held } => {
                 let (runtime, held) = (runtime.clone(), std::mem::take(held));
-                *stage = Stage::Running { runtime, fleet };
+                *stage = Stage::Running { runtime, fleet, other: None };
                 held
             }
             _ => return,
@@ -233,6 +261,31 @@ impl Shared {
         // Fast ones may be ready already.
         if fleet.members.len() == lock(&self.progress).ready.len() {
             self.decided.set();
+        }
+    }
+
+    /// The new set of shards takes over, and the old one is on its way out. Tells the host.
+    pub(super) fn switch_fleets(&self) {
+        let mut stage = self.stage_mut();
+        let Stage::Running { fleet, other: Some(other), .. } = &mut *stage else { return };
+        std::mem::swap(fleet, other);
+        let (from, to) = (other.total, fleet.total);
+        let mut progress = lock(&self.progress);
+        *progress = Progress::default();
+        for (shard_id, member) in &fleet.members {
+            let state = member.status.get().state;
+            if state == ShardState::Ready {
+                progress.ready.insert(*shard_id);
+            }
+            let reason = format!("resharded from {from} to {to}");
+            self.say(*shard_id, ShardState::Idle, state, reason);
+        }
+    }
+
+    /// Sets, or with `None` forgets, the other set of shards.
+    pub(super) fn set_other(&self, fleet: Option<Fleet>) {
+        if let Stage::Running { other, .. } = &mut *self.stage_mut() {
+            *other = fleet;
         }
     }
 
@@ -402,6 +455,18 @@ impl Owner for Shared {
                 if stage.fleet().is_some_and(|fleet| fleet.members.len() == ready) {
                     self.decided.set();
                 }
+            }
+            ShardState::Fatal
+                if self.config.reshard == config::Reshard::Auto
+                    && change
+                        .close_code
+                        .is_some_and(|code| CloseCode(code).is_about_sharding()) =>
+            {
+                let reason =
+                    format!("shard {shard_id}: {}; looking for another number", change.reason);
+                tracing::warn!("{reason}");
+                self.say(NO_SHARD, change.from, ShardState::Disconnected, reason);
+                let _ = self.reshards.send(reshard::Request::Rescue);
             }
             ShardState::Fatal => self.refuse(shard_id, &change.reason, change.close_code),
             _ => {}

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::frame::Frame;
+use super::progress::Marks;
 use crate::protocol::Span;
 
 /// [`Event::shard_id`] of an event that is not about one shard.
@@ -80,6 +81,15 @@ impl Event {
             name: (0..name.len()).into(),
             data: (name.len()..text.len()).into(),
             frame: Frame::from(text),
+        }
+    }
+
+    /// Nobody will take it, for the host gets it otherwise: it is done with.
+    pub(crate) fn forgo(&self) {
+        if let Some(receipt) = self.frame.receipt() {
+            let mut marks = Marks::default();
+            marks.note(receipt, self.seq);
+            marks.tell();
         }
     }
 

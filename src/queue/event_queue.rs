@@ -87,11 +87,16 @@ impl EventQueue {
     /// full and that its policy is to wait ([`EventQueue::wait_for_room`]).
     #[must_use]
     pub fn push(&self, batch: &mut Vec<Event>) -> bool {
-        match self.when_full {
-            WhenFull::Block if !self.room.has_room() => return batch.is_empty(),
-            _ => self.push_anyway(batch),
+        if !self.takes_more() {
+            return batch.is_empty();
         }
+        self.push_anyway(batch);
         true
+    }
+
+    /// Whether it would take a batch.
+    pub fn takes_more(&self) -> bool {
+        self.when_full == WhenFull::DropOldest || self.room.has_room()
     }
 
     /// Takes over a batch whether it fits or not: for what was received before the end.

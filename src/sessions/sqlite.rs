@@ -173,6 +173,12 @@ impl SessionFile {
         transaction.commit()
     }
 
+    /// Ends what is stored of a bot with another number of shards.
+    pub(crate) fn forget_others(&self, bot: &str, shard_total: u32) -> rusqlite::Result<()> {
+        let delete = "DELETE FROM session WHERE bot = ?1 AND shard_total <> ?2";
+        self.lock().execute(delete, params![bot, shard_total]).map(drop)
+    }
+
     // -- identifies ---------------------------------------------------------------------------
 
     /// The identifies of the last 24 hours.

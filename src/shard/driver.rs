@@ -17,6 +17,7 @@ use super::guilds::Guilds;
 use super::machine::{
     Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+use super::overlap::{Overlap, Side};
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
 use super::state::ShardState;
@@ -44,6 +45,10 @@ pub(crate) enum Mail {
     Cancel { command_id: u64 },
     /// Take a new connection.
     Restart { resume: bool },
+    /// Show that the connection is alive.
+    Beat,
+    /// Another set of shards comes to take over.
+    Overlap(Arc<Overlap>),
     /// The end.
     Stop(StopMode),
 }
@@ -72,6 +77,8 @@ pub(crate) struct Surroundings {
     pub(crate) events: Option<Arc<HashSet<Vec<u8>>>>,
     /// What follows how far the host comes with its events, if sessions are kept.
     pub(crate) progress: Option<Arc<Progress>>,
+    /// The other set of shards, while the bot is resharded, and this shard's side of it.
+    pub(crate) overlap: Option<(Arc<Overlap>, Side)>,
     /// Where its snapshots go.
     pub(crate) status: Arc<ShardStatus>,
     /// Who is told.
@@ -256,8 +263,11 @@ impl Driver {
         }
         // Who is told, or woken, and looks finds it so.
         self.publish();
-        self.surroundings.queue.push_own(state_event(self.shard_id, change));
-        self.surroundings.owner.changed(self.shard_id, change);
+        let overlap = self.surroundings.overlap.as_ref();
+        if overlap.is_none_or(|(overlap, side)| overlap.speaks(*side)) {
+            self.surroundings.queue.push_own(state_event(self.shard_id, change));
+            self.surroundings.owner.changed(self.shard_id, change);
+        }
     }
 
     /// Moves the staged dispatches into the queue, or notes that it is full.
@@ -265,10 +275,25 @@ impl Driver {
         if self.stage.is_empty() {
             return;
         }
-        let blocked = !self.surroundings.queue.push(self.stage.batch());
+        let Surroundings { queue, overlap, .. } = &mut self.surroundings;
+        let blocked = !match overlap {
+            None => queue.push(self.stage.batch()),
+            Some((overlap, side)) => overlap.push(*side, self.stage.batch()),
+        };
+        if overlap.as_ref().is_some_and(|(overlap, _)| overlap.is_over()) {
+            *overlap = None;
+        }
         if blocked != self.blocked {
             self.blocked = blocked;
             self.machine.handle(Input::ReadsPaused(blocked), now());
+        }
+    }
+
+    /// Moves the staged dispatches into the queue, however full it is.
+    fn push_anyway(&mut self) {
+        match &self.surroundings.overlap {
+            None => self.surroundings.queue.push_anyway(self.stage.batch()),
+            Some((overlap, side)) => overlap.push_anyway(*side, self.stage.batch()),
         }
     }
 
@@ -287,6 +312,7 @@ impl Driver {
             status.events = counts.events;
             status.bytes_received = counts.bytes_received;
             status.bytes_inflated = counts.bytes_inflated;
+            status.acked_beat_at = machine.acked_beat_at();
             status.counters = machine.counters();
             status.commands_held = machine.commands_held();
             status.commands_left = machine.commands_left(now);
@@ -314,9 +340,17 @@ impl Driver {
             }
             Mail::Cancel { command_id } => Input::Cancel { command_id },
             Mail::Restart { resume } => Input::Restart { resume },
+            Mail::Beat => Input::Beat,
+            Mail::Overlap(overlap) => {
+                // What was received before goes as it did before.
+                self.flush();
+                overlap.join();
+                self.surroundings.overlap = Some((overlap, Side::Old));
+                return;
+            }
             Mail::Stop(mode) => {
                 // Nothing will make room any more, and what was received must not be lost.
-                self.surroundings.queue.push_anyway(self.stage.batch());
+                self.push_anyway();
                 if mode == StopMode::Abort {
                     self.closing.abort_all();
                 }
@@ -486,7 +520,7 @@ impl Drop for Driver {
         // A shard that dies of a bug resumes after what it had received, so that must not die with it.
         // What is staged otherwise was not published yet, and will be sent again.
         if self.blocked {
-            self.surroundings.queue.push_anyway(self.stage.batch());
+            self.push_anyway();
         }
     }
 }

@@ -149,6 +149,8 @@ pub enum Input<'a> {
     },
     /// Whether the socket is left unread because the host does not keep up.
     ReadsPaused(bool),
+    /// Somebody wants to know whether the connection is alive: a heartbeat goes out now.
+    Beat,
 }
 
 /// What the driver has to do.
@@ -344,6 +346,8 @@ pub struct Machine {
     bad_in_a_row: u32,
     /// Time between the last heartbeat and its ACK.
     latency: Option<Duration>,
+    /// When the newest heartbeat that was answered went out.
+    acked_beat_at: Option<Instant>,
     counters: Counters,
     /// What the driver has not taken yet.
     outputs: VecDeque<Output>,
@@ -373,6 +377,7 @@ impl Machine {
             commands_rest_until: None,
             bad_in_a_row: 0,
             latency: None,
+            acked_beat_at: None,
             counters: Counters::default(),
             outputs: VecDeque::new(),
         }
@@ -391,6 +396,11 @@ impl Machine {
     /// Time between the last heartbeat and its ACK.
     pub fn latency(&self) -> Option<Duration> {
         self.latency
+    }
+
+    /// When the newest heartbeat that was answered went out: all that Discord had sent by then has come.
+    pub fn acked_beat_at(&self) -> Option<Instant> {
+        self.acked_beat_at
     }
 
     /// What it counted so far.
@@ -480,6 +490,11 @@ impl Machine {
             Input::Flushed => {
                 while let Some(command) = self.unflushed.pop_front() {
                     self.settle(command.id, Outcome::Sent);
+                }
+            }
+            Input::Beat => {
+                if self.phase == Phase::Ready {
+                    self.heartbeat_requested(now);
                 }
             }
             Input::Command(command) => self.command(command, now),
@@ -706,6 +721,7 @@ impl Machine {
             Some(OpCode::HeartbeatAck) => {
                 if let Some(latency) = self.heart.as_mut().and_then(|heart| heart.ack(now)) {
                     self.latency = Some(latency);
+                    self.acked_beat_at = now.checked_sub(latency);
                 }
             }
             Some(OpCode::Reconnect) => {

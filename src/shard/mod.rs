@@ -10,6 +10,7 @@ mod guilds;
 mod heartbeat;
 mod limiter;
 mod machine;
+pub(crate) mod overlap;
 mod session;
 mod stage;
 mod state;

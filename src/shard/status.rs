@@ -18,6 +18,8 @@ pub(crate) struct Snapshot {
     pub(crate) session: Option<Session>,
     /// Time between the last heartbeat and its ACK.
     pub(crate) latency_ms: Option<u64>,
+    /// When the newest heartbeat that was answered went out.
+    pub(crate) acked_beat_at: Option<Instant>,
     /// Guilds on it.
     pub(crate) guilds: usize,
     /// Those of them that are unavailable.
@@ -55,6 +57,7 @@ impl ShardStatus {
             state: ShardState::Idle,
             session: None,
             latency_ms: None,
+            acked_beat_at: None,
             guilds: 0,
             guilds_unavailable: 0,
             events: 0,

@@ -13,6 +13,7 @@ mod lifecycle;
 mod panics;
 mod proxy;
 mod refusals;
+mod reshard;
 mod resume;
 mod sessions;
 mod temp_file;

@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::guilds::GuildsPage;
 use crate::config::MAX_COMMAND_BYTES;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
@@ -41,6 +42,10 @@ pub enum Command {
     Rest(Box<rest::Request>),
     /// What `/gateway/bot` says now.
     GatewayInfo,
+    /// Some of the guilds that are known.
+    Guilds(GuildsPage),
+    /// How many guilds are known.
+    GuildStats,
     /// A new connection for one shard.
     RestartShard {
         /// Which.
@@ -101,7 +106,9 @@ impl Command {
             "request_channel_info" => parse::<RequestChannelInfo>(text)?.into_command(),
             "gateway" => parse::<Gateway>(text)?.into_command(),
             "rest" => rest::Request::from_json(text).map(|request| Self::Rest(Box::new(request))),
-            "gateway_info" => parse::<GatewayInfo>(text).map(|_| Self::GatewayInfo),
+            "gateway_info" => parse::<Plain>(text).map(|_| Self::GatewayInfo),
+            "guilds" => parse::<GuildsPage>(text)?.checked().map(Self::Guilds),
+            "guild_stats" => parse::<Plain>(text).map(|_| Self::GuildStats),
             "restart_shard" => {
                 let RestartShard { shard, resume, .. } = parse(text)?;
                 Ok(Self::RestartShard { shard_id: shard, resume })
@@ -116,14 +123,14 @@ impl Command {
             _ => Err(wrong(format!(
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
-                 rest, gateway_info and restart_shard"
+                 rest, gateway_info, guilds, guild_stats and restart_shard"
             ))),
         }
     }
 }
 
 /// `InvalidArgument` with this text.
-fn wrong(text: impl Into<String>) -> Error {
+pub(super) fn wrong(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, text)
 }
 
@@ -176,7 +183,7 @@ pub fn soundboard_sounds(guild_ids: &[u64], total: NonZeroU32) -> Vec<(u32, Payl
 
 /// A snowflake: a string or a number in JSON, a string on the wire.
 #[derive(Debug, Clone, Copy)]
-struct Id(u64);
+pub(super) struct Id(pub(super) u64);
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -384,10 +391,10 @@ impl Gateway<'_> {
     }
 }
 
-/// Asks REST what the gateway recommends.
+/// A command that is nothing but its type.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GatewayInfo {
+struct Plain {
     #[serde(rename = "type")]
     _type: IgnoredAny,
 }

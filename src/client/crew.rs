@@ -16,7 +16,7 @@ use crate::identify::line::Line;
 use crate::protocol::Identify;
 use crate::shard::driver::{self, Owner, Surroundings};
 use crate::shard::status::{ShardStatus, Snapshot};
-use crate::shard::{Session, Settings};
+use crate::shard::{GuildIndex, Session, Settings};
 
 /// The rest after a bug, so that one that strikes at once does not make a busy loop.
 const REST_AFTER_DEATH: Duration = Duration::from_secs(2);
@@ -45,14 +45,21 @@ impl Crew {
     /// Starts all shards of the plan.
     pub(super) fn launch_all(&mut self) -> BTreeMap<u32, Member> {
         let ids = self.plan.ids.clone();
-        ids.into_iter().map(|id| (id, self.launch(id, None, None, Duration::ZERO))).collect()
+        ids.into_iter()
+            .map(|id| (id, self.launch(id, None, None, Arc::default(), Duration::ZERO)))
+            .collect()
     }
 
     /// Starts a shard again after its task died; with its session, and the presence that the host
-    /// gave it, if it had them.
-    pub(super) fn relaunch(&mut self, shard_id: u32, last: Option<Snapshot>) -> Member {
+    /// gave it, if it had them, and its guilds.
+    pub(super) fn relaunch(
+        &mut self,
+        shard_id: u32,
+        last: Option<Snapshot>,
+        guilds: Arc<GuildIndex>,
+    ) -> Member {
         let (session, presence) = last.map_or((None, None), |last| (last.session, last.presence));
-        self.launch(shard_id, session, presence, REST_AFTER_DEATH)
+        self.launch(shard_id, session, presence, guilds, REST_AFTER_DEATH)
     }
 
     /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
@@ -83,6 +90,7 @@ impl Crew {
         shard_id: u32,
         session: Option<Session>,
         presence: Option<Box<RawValue>>,
+        guilds: Arc<GuildIndex>,
         rest: Duration,
     ) -> Member {
         let (mailbox, mail) = mpsc::unbounded_channel();
@@ -98,6 +106,7 @@ impl Crew {
             dialer: self.shared.dialer.clone(),
             events: self.events.clone(),
             status: Arc::clone(&status),
+            guilds: Arc::clone(&guilds),
             owner: Arc::clone(&self.shared) as Arc<dyn Owner>,
         };
         let seed = fastrand::u64(..);
@@ -106,7 +115,7 @@ impl Crew {
             driver::run(settings, session, seed, mail, surroundings).await;
         });
         self.shard_of_task.insert(task.id(), shard_id);
-        Member { mailbox, status }
+        Member { mailbox, status, guilds }
     }
 
     /// What makes a shard this shard.

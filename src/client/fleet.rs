@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::command::{Command, soundboard_sounds};
+use super::guilds::GuildsPage;
 use super::replies::Replies;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::Payload;
 use crate::shard;
+use crate::shard::GuildIndex;
 use crate::shard::driver::{Mail, Mailbox};
 use crate::shard::status::ShardStatus;
 
@@ -19,6 +21,8 @@ pub(super) struct Member {
     pub(super) mailbox: Mailbox,
     /// What can be seen of it.
     pub(super) status: Arc<ShardStatus>,
+    /// Its guilds.
+    pub(super) guilds: Arc<GuildIndex>,
 }
 
 /// The shards of a client.
@@ -59,8 +63,11 @@ impl Fleet {
                 let payloads = soundboard_sounds(guild_ids, self.total);
                 payloads.iter().try_for_each(|(shard_id, _)| self.is_here(*shard_id))
             }
-            Command::RestartShard { shard_id, .. } => self.is_here(*shard_id),
-            Command::Rest(_) | Command::GatewayInfo => Ok(()),
+            Command::RestartShard { shard_id, .. }
+            | Command::Guilds(GuildsPage { shard: Some(shard_id), .. }) => self.is_here(*shard_id),
+            Command::Guilds(_) | Command::GuildStats | Command::Rest(_) | Command::GatewayInfo => {
+                Ok(())
+            }
         }
     }
 
@@ -91,7 +98,8 @@ impl Fleet {
                 self.tell(shard_id, Mail::Restart { resume });
                 replies.finish(id, 0, b"null");
             }
-            Command::Rest(_) | Command::GatewayInfo => {}
+            // Not for shards.
+            Command::Rest(_) | Command::GatewayInfo | Command::Guilds(_) | Command::GuildStats => {}
         }
     }
 

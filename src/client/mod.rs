@@ -8,6 +8,7 @@
 mod command;
 mod crew;
 mod fleet;
+mod guilds;
 mod latch;
 mod life;
 mod replies;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub use self::command::{Command, Route, soundboard_sounds};
+pub use self::guilds::GuildsPage;
 use self::shared::{Shared, Stage};
 pub use self::startup::{GatewayInfo, StartLimit};
 use crate::config::Config;

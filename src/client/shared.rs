@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::command::Command;
 use super::fleet::Fleet;
+use super::guilds;
 use super::latch::Latch;
 use super::replies::Replies;
 use super::startup;
@@ -150,6 +151,14 @@ impl Shared {
             Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
                 let id = self.replies.open()?;
                 self.spawn(runtime, id, command);
+                Ok(id)
+            }
+            // Known at once, if it is only that no shard is there yet.
+            stage if matches!(command, Command::Guilds(_) | Command::GuildStats) => {
+                let fleet = stage.fleet();
+                fleet.map_or(Ok(()), |fleet| fleet.check(&command))?;
+                let id = self.replies.open()?;
+                self.replies.finish(id, 0, &guilds::answer(fleet, &command));
                 Ok(id)
             }
             Stage::Running { fleet, .. } => {

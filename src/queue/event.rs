@@ -33,6 +33,8 @@ pub enum EventKind {
     Log = 8,
     /// Something cannot go on until a person changes something.
     Fatal = 9,
+    /// The guilds that READY listed have come, or are not waited for any more.
+    GuildsComplete = 10,
 }
 
 /// One event.

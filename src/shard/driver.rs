@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, trace, warn};
 
-use super::guilds::Guilds;
+use super::guild_patience::GuildPatience;
+use super::guilds::{GuildCounts, GuildIndex, Guilds, Loading};
 use super::machine::{
     Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
@@ -21,8 +22,9 @@ use super::session::Session;
 use super::stage::{Dispatch, Stage};
 use super::state::ShardState;
 use super::status::ShardStatus;
+use crate::config::MAX_MISSING_NAMED;
 use crate::identify::line::Line;
-use crate::protocol::{Compression, OpCode, Scanner, guild_id_of};
+use crate::protocol::{Compression, Intents, OpCode, Scanner, guild_id_of};
 use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, wall_clock_ns};
 use crate::transport::{Dialer, Inflate, Received, WebSocket};
 
@@ -71,6 +73,8 @@ pub(crate) struct Surroundings {
     pub(crate) events: Option<Arc<HashSet<Vec<u8>>>>,
     /// Where its snapshots go.
     pub(crate) status: Arc<ShardStatus>,
+    /// Its guilds; not empty when it goes on with a session.
+    pub(crate) guilds: Arc<GuildIndex>,
     /// Who is told.
     pub(crate) owner: Arc<dyn Owner>,
 }
@@ -84,6 +88,22 @@ pub(crate) fn state_event(shard_id: u32, change: &StateChange) -> Event {
     event
 }
 
+/// The event that tells the host that the guilds are complete. `missing` are those that are not there.
+fn guilds_event(shard_id: u32, guilds: usize, missing: impl Iterator<Item = u64>) -> Event {
+    let (mut named, mut count) = (Vec::new(), 0_usize);
+    for id in missing {
+        if count < MAX_MISSING_NAMED {
+            named.push(id.to_string());
+        }
+        count += 1;
+    }
+    let data = json!({"guilds": guilds, "missing": named, "missing_count": count});
+    let mut event = Event::new(EventKind::GuildsComplete, "", data.to_string().as_bytes());
+    event.shard_id = shard_id;
+    event.status = i32::try_from(count).unwrap_or(i32::MAX);
+    event
+}
+
 /// Runs a shard until it is told to stop.
 pub(crate) async fn run(
     settings: Settings,
@@ -92,18 +112,22 @@ pub(crate) async fn run(
     mut mail: mpsc::UnboundedReceiver<Mail>,
     surroundings: Surroundings,
 ) {
+    let has_guilds = settings.identify.intents.contains(Intents::GUILDS);
+    let guild_counts = surroundings.guilds.lock().counts();
     let mut driver = Driver {
         shard_id: settings.identify.shard_id,
         compression: settings.compression,
         stage: Stage::new(settings.identify.shard_id),
         machine: Machine::new(settings, session, seed),
+        guild_counts,
+        guild_patience: GuildPatience::new(has_guilds),
+        behind_stage: None,
         surroundings,
         socket: None,
         inflate: None,
         scanner: Scanner::default(),
         connecting: None,
         closing: JoinSet::new(),
-        guilds: Guilds::default(),
         blocked: false,
         clock: Clock::now(),
         counts: Counts::default(),
@@ -118,10 +142,10 @@ pub(crate) async fn run(
         if driver.machine.state() == ShardState::Stopped {
             break;
         }
-        let armed = set_timer(timer.as_mut(), driver.machine.poll_timeout());
+        let armed = set_timer(timer.as_mut(), driver.poll_timeout());
         tokio::select! {
             biased;
-            () = timer.as_mut(), if armed => driver.machine.timeout(now()),
+            () = timer.as_mut(), if armed => driver.timeout(now()),
             next = mail.recv() => match next {
                 Some(next) => driver.mail(next),
                 // The client is gone without a word: nobody is left to run for.
@@ -192,7 +216,12 @@ struct Driver {
     closing: JoinSet<()>,
     /// Dispatches that wait to go into the queue together.
     stage: Stage,
-    guilds: Guilds,
+    /// An event of the engine's own that must not overtake what is staged.
+    behind_stage: Option<Event>,
+    /// What the index of guilds counts.
+    guild_counts: GuildCounts,
+    /// How long the guilds of READY are waited for.
+    guild_patience: GuildPatience,
     /// The queue took no more; the socket is left unread.
     blocked: bool,
     /// When the socket was last looked at; the time of all that was found there.
@@ -259,28 +288,33 @@ impl Driver {
 
     /// Moves the staged dispatches into the queue, or notes that it is full.
     fn flush(&mut self) {
-        if self.stage.is_empty() {
-            return;
+        if !self.stage.is_empty() {
+            let blocked = !self.surroundings.queue.push(self.stage.batch());
+            if blocked != self.blocked {
+                self.blocked = blocked;
+                self.machine.handle(Input::ReadsPaused(blocked), now());
+            }
         }
-        let blocked = !self.surroundings.queue.push(self.stage.batch());
-        if blocked != self.blocked {
-            self.blocked = blocked;
-            self.machine.handle(Input::ReadsPaused(blocked), now());
+        if self.stage.is_empty()
+            && let Some(event) = self.behind_stage.take()
+        {
+            self.surroundings.queue.push_own(event);
         }
     }
 
     /// Leaves a snapshot.
     fn publish(&mut self) {
         let now = now();
-        let Self { machine, guilds, counts, blocked, .. } = self;
+        let Self { machine, guild_counts, counts, blocked, .. } = self;
         self.surroundings.status.update(|status| {
             status.state = machine.state();
             if status.session.as_ref() != machine.session() {
                 status.session = machine.session().cloned();
             }
             status.latency_ms = machine.latency().map(|latency| latency.as_millis() as u64);
-            status.guilds = guilds.count();
-            status.guilds_unavailable = guilds.unavailable();
+            status.guilds = guild_counts.guilds;
+            status.guilds_unavailable = guild_counts.unavailable;
+            status.guilds_complete = guild_counts.loading == Loading::Complete;
             status.events = counts.events;
             status.bytes_received = counts.bytes_received;
             status.bytes_inflated = counts.bytes_inflated;
@@ -293,6 +327,22 @@ impl Driver {
             }
             status.blocked = *blocked;
         });
+    }
+
+    // -- time ---------------------------------------------------------------------------------
+
+    /// When [`Driver::timeout`] has something to do, if ever.
+    fn poll_timeout(&self) -> Option<std::time::Instant> {
+        [self.machine.poll_timeout(), self.guild_patience.due()].into_iter().flatten().min()
+    }
+
+    /// Acts on what is due.
+    fn timeout(&mut self, now: std::time::Instant) {
+        self.machine.timeout(now);
+        let is_reading = self.machine.state() == ShardState::Ready && !self.blocked;
+        if self.guild_patience.timeout(is_reading, now) {
+            self.guilds_complete();
+        }
     }
 
     // -- inputs for the machine ---------------------------------------------------------------
@@ -445,7 +495,9 @@ impl Driver {
             Delivery::Replayed => FLAG_REPLAYED,
             Delivery::Drop => return None,
         };
-        self.guilds.observe(name, data);
+        if Guilds::concerns(name) || name == b"RESUMED" {
+            self.observe_guilds(envelope.seq, name, data);
+        }
         if self.surroundings.events.as_ref().is_some_and(|events| !events.contains(name)) {
             return None;
         }
@@ -457,6 +509,29 @@ impl Driver {
             name: envelope.name,
             data: envelope.data,
         })
+    }
+
+    /// Takes note of a dispatch about guilds.
+    fn observe_guilds(&mut self, seq: Option<u64>, name: &[u8], data: &[u8]) {
+        let mut guilds = self.surroundings.guilds.lock();
+        guilds.observe(seq, name, data);
+        self.guild_counts = guilds.counts();
+        drop(guilds);
+        if self.guild_patience.observed(name, self.guild_counts, self.clock.now) {
+            self.guilds_complete();
+        }
+    }
+
+    /// The guilds that READY listed have come, or are not waited for any more.
+    fn guilds_complete(&mut self) {
+        let mut guilds = self.surroundings.guilds.lock();
+        // Without the intent none comes, so none is missing.
+        let awaits = self.guild_patience.has_intent();
+        let missing = guilds.complete().filter(|_| awaits);
+        let event = guilds_event(self.shard_id, self.guild_counts.guilds, missing);
+        self.guild_counts = guilds.counts();
+        drop(guilds);
+        self.behind_stage = Some(event);
     }
 
     /// Waits for the goodbyes of all sockets.

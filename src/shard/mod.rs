@@ -6,6 +6,7 @@
 
 mod backoff;
 pub(crate) mod driver;
+mod guild_patience;
 mod guilds;
 mod heartbeat;
 mod limiter;
@@ -14,8 +15,10 @@ mod session;
 mod stage;
 mod state;
 pub(crate) mod status;
+mod stored_guilds;
 mod timers;
 
+pub use guilds::{Guild, GuildCounts, GuildIndex, Guilds, Loading, Standing};
 pub use machine::{
     Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };

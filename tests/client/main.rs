@@ -6,6 +6,7 @@
 mod backpressure;
 mod commands;
 mod events;
+mod guilds;
 mod host;
 mod identify_limits;
 mod lifecycle;

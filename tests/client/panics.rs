@@ -179,6 +179,30 @@ async fn a_shard_that_panics_starts_anew() {
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
 }
 
+/// The guilds of a shard are known on, also those that were still to come, and complete once.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_panics_keeps_its_guilds() {
+    let simulator = four();
+    let late = simulator.guilds_of_shard(0, 4)[0];
+    simulator.withhold(vec![late]).expect("a guild");
+    let network = Buggy::new(&simulator);
+    let mut host = network.host(json!({}));
+    let complete = |host: &Host| {
+        host.told.iter().filter(|told| told.kind == EventKind::GuildsComplete).count()
+    };
+    host.until("the others", |host| complete(host) == 3).await;
+    simulator
+        .post_message(simulator.text_channels(simulator.guilds_of_shard(0, 4)[1])[0], None, "")
+        .expect("posted");
+    let dead = network.strike(&mut host).await;
+    host.until_ready().await;
+    simulator.release(vec![]).expect("all");
+    host.until("the last", |host| complete(host) == 4).await;
+    let (_, stats) = host.ask(&json!({"type": "guild_stats"})).await;
+    assert_eq!((&stats["guilds"], &stats["unavailable"]), (&json!(40), &json!(0)));
+    assert_eq!((&stats["members"], dead), (&json!(400), 0));
+}
+
 /// A presence that was set by a command is that of the shard, also after it was started anew twice.
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_panics_keeps_its_presence() {

@@ -243,6 +243,33 @@ def test_commands(sim: Simulator, make: MakeClient) -> None:
     assert sim.violations() == []
 
 
+def test_guilds_are_known(sim: Simulator, make: MakeClient) -> None:
+    async def main() -> None:
+        completed = []
+        async with make(events=["MESSAGE_CREATE"]) as client:
+            async for event in client:
+                if event.kind is EventKind.GUILDS_COMPLETE:
+                    completed.append(event)
+                    if len(completed) == 2:
+                        break
+            known = {guild["id"] for guild in sim.guilds()}
+            assert sum(event.data["guilds"] for event in completed) == len(known)
+            assert [event.data["missing"] for event in completed] == [[], []]
+            stats = await client.guild_stats()
+            assert (stats["guilds"], stats["unavailable"]) == (len(known), 0)
+            assert all(shard["complete"] for shard in stats["shards"])
+            assert all(shard["guilds_complete"] for shard in client.status()["shards"])
+            page = await client.guilds(limit=1)
+            rest = await client.guilds(after=page["next"])
+            assert {guild["id"] for guild in page["guilds"] + rest["guilds"]} == known
+            assert page["guilds"][0]["name"] and page["guilds"][0]["member_count"] == 100
+            assert (await client.guilds(unavailable=True, shard=0))["guilds"] == []
+            with pytest.raises(UnknownShardError):
+                client.guilds(shard=2)
+
+    asyncio.run(main())
+
+
 def test_members_are_collected(sim: Simulator, make: MakeClient) -> None:
     guild = sim.guilds()[0]["id"]
 

@@ -164,6 +164,24 @@ function gateway_command(client::Client, op::Integer, d; shard = nothing)
     return fetch(send_command(client, command))
 end
 
+"""
+    guilds(client; after = nothing, limit = 1000, shard = nothing, unavailable = nothing)
+
+Guilds on the shards of this client, lowest id first: `guilds`, each with `id`, `name`, `member_count`, `available` and
+`shard`, and `next`, the `after` of the next page or `nothing`. With `shard` those of one shard; with
+`unavailable = true` those in an outage or not sent yet, with `false` the others.
+"""
+function guilds(client::Client; after = nothing, limit::Integer = 1000, shard = nothing, unavailable = nothing)
+    command = Dict{String,Any}("type" => "guilds", "limit" => limit)
+    after === nothing || (command["after"] = snowflake(after))
+    shard === nothing || (command["shard"] = shard)
+    unavailable === nothing || (command["unavailable"] = unavailable)
+    return fetch(send_command(client, command))
+end
+
+"How many `guilds` and `members` there are and how many guilds are `unavailable`, in all and for each of the `shards`."
+guild_stats(client::Client) = fetch(send_command(client, (type = "guild_stats",)))
+
 "Gives a shard a new connection; with `resume = false` a new session as well."
 restart_shard(client::Client, shard::Integer; resume::Bool = true) =
     fetch(send_command(client, (type = "restart_shard", shard = shard, resume = resume)))

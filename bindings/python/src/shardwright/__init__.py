@@ -26,6 +26,7 @@ from .errors import (
     UnsupportedError,
 )
 from .events import Event, EventKind
+from .guilds import Guild, GuildsPage, GuildStats, ShardGuildStats
 from .intents import Intents
 from .members import GuildMembers
 from .reply import Reply
@@ -44,7 +45,10 @@ __all__ = [
     "FatalError",
     "File",
     "ForkedError",
+    "Guild",
     "GuildMembers",
+    "GuildStats",
+    "GuildsPage",
     "Intents",
     "InvalidArgumentError",
     "InvalidConfigError",
@@ -57,6 +61,7 @@ __all__ = [
     "RestError",
     "SessionStartLimit",
     "ShardError",
+    "ShardGuildStats",
     "ShardStatus",
     "ShardTimeoutError",
     "Snowflake",

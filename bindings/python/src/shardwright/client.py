@@ -19,7 +19,8 @@ from ._handlers import ANY, Handler, Handlers
 from ._stream import BlockingStream, Stream
 from .aio import AsyncStream
 from .errors import ShardError, StateError
-from .events import Event
+from .events import Event, EventKind
+from .guilds import GuildsPage, GuildStats
 from .intents import IntentsLike, intents_json
 from .members import CHUNK, RATE_LIMITED, GuildMembers
 from .reply import CommandReply, Reply, closed_error, wait_for_future
@@ -258,7 +259,8 @@ class Client:
 
     def on(self, *names: str) -> Callable[[H], H]:
         """Calls the decorated function for events of these names: of dispatches
-        (`@client.on("MESSAGE_CREATE")`), `"SHARD_STATE"`, `"FATAL"`, `"OVERFLOW"`, or `"*"` for all.
+        (`@client.on("MESSAGE_CREATE")`), `"SHARD_STATE"`, `"FATAL"`, `"GUILDS_COMPLETE"`, `"OVERFLOW"`,
+        or `"*"` for all.
 
         An `async def` runs as a task, a plain function in a thread, so that neither holds up the events
         after it; they run side by side and may finish in another order. What one raises is logged.
@@ -266,7 +268,7 @@ class Client:
         """
         if not names or not all(isinstance(name, str) for name in names):
             raise TypeError('name the events: @client.on("MESSAGE_CREATE")')
-        kinds = {"SHARD_STATE", "FATAL", "OVERFLOW", "MESSAGE", "CALL", "JOB", ANY}
+        kinds = {kind.name for kind in EventKind} - {"DISPATCH", "REPLY", "LOG"} | {ANY}
         for name in names:
             if self._wanted is not None and name not in self._wanted and name not in kinds:
                 raise ValueError(f"{name} is not in `events`, so it would never come; add it there")
@@ -427,6 +429,26 @@ class Client:
             "self_deaf": self_deaf,
         }
         return self._command(command, "update_voice_state", lambda event: None)
+
+    def guilds(
+        self,
+        *,
+        after: Optional[Snowflake] = None,
+        limit: int = 1000,
+        shard: Optional[int] = None,
+        unavailable: Optional[bool] = None,
+    ) -> Reply[GuildsPage]:
+        """Guilds on the shards of this client, lowest id first: at most `limit` of those above `after`. With
+        `shard` those of one shard, with `unavailable` those in an outage or not sent yet, or the others."""
+        command: dict[str, Any] = {"type": "guilds", "limit": limit}
+        for key, value in (("after", after), ("shard", shard), ("unavailable", unavailable)):
+            if value is not None:
+                command[key] = value
+        return self._command(command, "guilds", lambda event: event.data)
+
+    def guild_stats(self) -> Reply[GuildStats]:
+        """How many guilds and members there are, in all and by shard."""
+        return self._command({"type": "guild_stats"}, "guild_stats", lambda event: event.data)
 
     def gateway_info(self) -> Reply[dict[str, Any]]:
         """What `/gateway/bot` says now: `url`, `shards`, `session_start_limit`."""

@@ -262,7 +262,8 @@ def test_guilds_are_known(sim: Simulator, make: MakeClient) -> None:
             page = await client.guilds(limit=1)
             rest = await client.guilds(after=page["next"])
             assert {guild["id"] for guild in page["guilds"] + rest["guilds"]} == known
-            assert page["guilds"][0]["name"] and page["guilds"][0]["member_count"] == 100
+            assert page["guilds"][0]["name"]
+            assert page["guilds"][0]["member_count"] == 100
             assert (await client.guilds(unavailable=True, shard=0))["guilds"] == []
             with pytest.raises(UnknownShardError):
                 client.guilds(shard=2)

@@ -45,8 +45,9 @@ end
 
 @testset "guilds are known" begin
     Simulator(shards = 2, guilds = 6) do sim
-        complete = nothing
-        with_client(sim; prepare = client -> complete = events(client, :GUILDS_COMPLETE)) do client
+        Client(sim.token; intents = INTENTS, api_url = sim.api_url, log_level = :off) do client
+            complete = events(client, :GUILDS_COMPLETE)
+            start(client; blocking = false)
             @test sum(take!(complete).guilds for _ in 1:2) == 6
             stats = guild_stats(client)
             @test (stats.guilds, stats.unavailable, stats.members) == (6, 0, 600)

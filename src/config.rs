@@ -84,6 +84,16 @@ pub const GUILDS_PATIENCE: Duration = Duration::from_secs(15);
 /// Missing guilds that GUILDS_COMPLETE names; the rest is counted.
 pub const MAX_MISSING_NAMED: usize = 1_000;
 
+/// How long a request for members that are collected may take when the command does not say.
+pub const DEFAULT_MEMBERS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest that a request for members that are collected may take.
+pub const MAX_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// What a client collects of members, in bytes: chunks that have come, and replies until the host has
+/// released them. A request that would need more fails.
+pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
@@ -10,13 +11,14 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::guilds::GuildsPage;
-use crate::config::MAX_COMMAND_BYTES;
+use crate::config::{DEFAULT_MEMBERS_TIMEOUT, MAX_COMMAND_BYTES, MAX_MEMBERS_TIMEOUT};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
     MAX_NONCE_BYTES, MAX_OUTGOING_BYTES, MAX_USER_IDS, OpCode, Payload, json, presence, send_event,
     shard_for_guild,
 };
 use crate::rest;
+use crate::shard::MemberRequest;
 
 /// Guild ids that surely fit one payload of op 31.
 const MAX_GUILDS_PER_PAYLOAD: usize = 150;
@@ -38,6 +40,8 @@ pub enum Command {
         /// The guilds, on whatever shards.
         guild_ids: Vec<u64>,
     },
+    /// A request for members whose chunks come as one reply.
+    CollectMembers(Box<MemberRequest>),
     /// A REST request.
     Rest(Box<rest::Request>),
     /// What `/gateway/bot` says now.
@@ -259,6 +263,7 @@ struct RequestGuildMembers {
     nonce: Option<String>,
     #[serde(default)]
     collect: bool,
+    timeout_ms: Option<u64>,
 }
 
 /// `user_ids` in both forms that Discord takes.
@@ -271,10 +276,16 @@ enum OneOrMany {
 
 impl RequestGuildMembers {
     fn into_command(self) -> Result<Command, Error> {
-        if self.collect {
-            let text = "`collect` is not in this build yet; the chunks come as dispatches";
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
+        let timeout = self.timeout()?;
+        let is_full_list = self.query.as_deref() == Some("") && self.limit.unwrap_or(0) == 0;
+        let nonce = match self.nonce {
+            // Chunks find their request by it.
+            None => self.collect.then(|| format!("collect-{:016x}", fastrand::u64(..))),
+            Some(nonce) if nonce.is_empty() && self.collect => {
+                return Err(wrong("`nonce` is empty; without one the engine makes its own"));
+            }
+            nonce => nonce,
+        };
         let mut d = json!({"guild_id": self.guild_id.text(), "presences": self.presences});
         match (self.query, self.user_ids) {
             (Some(query), None) => {
@@ -301,16 +312,44 @@ impl RequestGuildMembers {
                 ));
             }
         }
-        if let Some(nonce) = self.nonce {
+        if let Some(nonce) = &nonce {
             if nonce.len() > MAX_NONCE_BYTES {
                 let bytes = nonce.len();
                 return Err(wrong(format!(
                     "`nonce` has {bytes} bytes; Discord ignores one of more than {MAX_NONCE_BYTES}"
                 )));
             }
-            d["nonce"] = nonce.into();
+            d["nonce"] = nonce.as_str().into();
         }
-        send(Route::Guild(self.guild_id.0), OpCode::RequestGuildMembers, &d)
+        let command = send(Route::Guild(self.guild_id.0), OpCode::RequestGuildMembers, &d)?;
+        match (command, nonce) {
+            (Command::Send { payload, .. }, Some(nonce)) if self.collect => {
+                Ok(Command::CollectMembers(Box::new(MemberRequest {
+                    guild_id: self.guild_id.0,
+                    nonce,
+                    payload,
+                    is_full_list,
+                    presences: self.presences,
+                    timeout,
+                })))
+            }
+            (command, _) => Ok(command),
+        }
+    }
+
+    /// How long collecting may take.
+    fn timeout(&self) -> Result<Duration, Error> {
+        let longest = MAX_MEMBERS_TIMEOUT.as_millis() as u64;
+        match self.timeout_ms {
+            None => Ok(DEFAULT_MEMBERS_TIMEOUT),
+            Some(_) if !self.collect => Err(wrong("`timeout_ms` is for `\"collect\": true`")),
+            Some(timeout_ms) if (1..=longest).contains(&timeout_ms) => {
+                Ok(Duration::from_millis(timeout_ms))
+            }
+            Some(timeout_ms) => {
+                Err(wrong(format!("`timeout_ms` is {timeout_ms}; it is 1 to {longest}")))
+            }
+        }
     }
 }
 
@@ -524,6 +563,23 @@ mod tests {
                 &format!(r#"{{"type":"request_guild_members","guild_id":"1","user_ids":[{ids}]}}"#),
                 "101 ids",
             ),
+            (
+                r#"{"type":"request_guild_members","guild_id":"1","query":"","timeout_ms":5}"#,
+                "collect",
+            ),
+            (
+                r#"{"type":"request_guild_members","guild_id":"1","query":"","collect":true,"timeout_ms":0}"#,
+                "1 to 900000",
+            ),
+            (
+                r#"{"type":"request_guild_members","guild_id":"1","query":"","collect":true,"nonce":""}"#,
+                "empty",
+            ),
+            (r#"{"type":"guilds","limit":0}"#, "1 to 10000"),
+            (r#"{"type":"guilds","limit":10001}"#, "1 to 10000"),
+            (r#"{"type":"guilds","after":"x"}"#, "digits"),
+            (r#"{"type":"guilds","before":"1"}"#, "`before`"),
+            (r#"{"type":"guild_stats","shard":0}"#, "`shard`"),
             (r#"{"type":"request_soundboard_sounds","guild_ids":[]}"#, "empty"),
             (r#"{"type":"gateway","op":2,"d":{},"shard":0}"#, "engine's own"),
             (r#"{"type":"gateway","op":31,"d":{"guild_ids":["1"]}}"#, "needs `shard`"),
@@ -539,11 +595,35 @@ mod tests {
         }
         let text = format!(r#"{{"type":"gateway","op":99,"d":{{"x":"{long}"}},"shard":0}}"#);
         assert_eq!(error(&text).kind(), ErrorKind::TooLarge);
-        for text in [
-            r#"{"type":"publish"}"#,
-            r#"{"type":"request_guild_members","guild_id":"1","query":"","collect":true}"#,
-        ] {
-            assert_eq!(error(text).kind(), ErrorKind::Unsupported);
-        }
+        assert_eq!(error(r#"{"type":"publish"}"#).kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn members_that_are_collected_have_a_nonce() {
+        let collect = |keys: &str| {
+            let text = format!(
+                r#"{{"type":"request_guild_members","guild_id":"1","collect":true,{keys}}}"#
+            );
+            match Command::from_json(&text).expect(keys) {
+                Command::CollectMembers(request) => *request,
+                other => panic!("{text} is {other:?}"),
+            }
+        };
+        let request = collect(r#""query":"","nonce":"mine","presences":true,"timeout_ms":5"#);
+        assert_eq!((request.guild_id, &*request.nonce), (1, "mine"));
+        assert_eq!((request.timeout, request.presences), (Duration::from_millis(5), true));
+        assert_eq!(
+            request.payload.as_str(),
+            r#"{"op":8,"d":{"guild_id":"1","limit":0,"nonce":"mine","presences":true,"query":""}}"#
+        );
+        let [one, other] = [collect(r#""user_ids":["2"]"#), collect(r#""user_ids":["2"]"#)];
+        assert_ne!(one.nonce, other.nonce);
+        assert!(one.nonce.len() <= MAX_NONCE_BYTES);
+        assert!(one.payload.as_str().contains(&one.nonce));
+        assert_eq!(one.timeout, DEFAULT_MEMBERS_TIMEOUT);
+        let is_full = |keys| collect(keys).is_full_list;
+        assert!(is_full(r#""query":"""#) && is_full(r#""query":"","limit":0"#));
+        assert!(!is_full(r#""query":"a""#) && !is_full(r#""query":"","limit":1"#));
+        assert!(!is_full(r#""user_ids":[]"#));
     }
 }

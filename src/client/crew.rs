@@ -107,6 +107,7 @@ impl Crew {
             events: self.events.clone(),
             status: Arc::clone(&status),
             guilds: Arc::clone(&guilds),
+            collected: Arc::clone(&self.shared.collected),
             owner: Arc::clone(&self.shared) as Arc<dyn Owner>,
         };
         let seed = fastrand::u64(..);

@@ -8,7 +8,7 @@ use super::command::{Command, soundboard_sounds};
 use super::guilds::GuildsPage;
 use super::replies::Replies;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::Payload;
+use crate::protocol::{Payload, shard_for_guild};
 use crate::shard;
 use crate::shard::GuildIndex;
 use crate::shard::driver::{Mail, Mailbox};
@@ -59,6 +59,9 @@ impl Fleet {
             Command::Send { route, .. } => {
                 route.shard(self.total).map_or(Ok(()), |shard_id| self.is_here(shard_id))
             }
+            Command::CollectMembers(request) => {
+                self.is_here(shard_for_guild(request.guild_id, self.total))
+            }
             Command::SoundboardSounds { guild_ids } => {
                 let payloads = soundboard_sounds(guild_ids, self.total);
                 payloads.iter().try_for_each(|(shard_id, _)| self.is_here(*shard_id))
@@ -93,6 +96,11 @@ impl Fleet {
                     let command = shard::Command { id, payload, presence: None };
                     self.tell(shard_id, Mail::Command(command));
                 }
+            }
+            Command::CollectMembers(request) => {
+                let shard_id = shard_for_guild(request.guild_id, self.total);
+                replies.expect(id, [shard_id]);
+                self.tell(shard_id, Mail::CollectMembers { command_id: id, request });
             }
             Command::RestartShard { shard_id, resume } => {
                 self.tell(shard_id, Mail::Restart { resume });

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use crate::identify::SessionStartLimit;
 use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
-use crate::shard::{Outcome, ShardState, StateChange, StopMode};
+use crate::shard::{CollectedBytes, Outcome, ShardState, StateChange, StopMode};
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub(super) stopped: Latch,
     /// The session start limit as the gate counts it.
     pub(super) limit: Mutex<Option<SessionStartLimit>>,
+    /// What its shards collect of members.
+    pub(super) collected: Arc<CollectedBytes>,
     /// When it was made.
     made_at: Instant,
 }
@@ -135,6 +138,7 @@ impl Shared {
             decided: Latch::new().map_err(io)?,
             stopped: Latch::new().map_err(io)?,
             limit: Mutex::default(),
+            collected: Arc::default(),
             made_at: Instant::now(),
         })
     }
@@ -388,6 +392,13 @@ impl Shared {
 impl Owner for Shared {
     fn settled(&self, shard_id: u32, command_id: u64, outcome: Outcome) {
         self.replies.settle(command_id, shard_id, outcome);
+    }
+
+    fn collected(&self, command_id: u64, members: Result<Bytes, Error>) {
+        match members {
+            Ok(members) => self.replies.finish_with(command_id, 0, members),
+            Err(error) => self.replies.fail(command_id, &error),
+        }
     }
 
     fn changed(&self, shard_id: u32, change: &StateChange) {

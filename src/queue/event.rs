@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use super::frame::Frame;
 use crate::protocol::Span;
 
@@ -83,6 +85,14 @@ impl Event {
             data: (name.len()..text.len()).into(),
             frame: Frame::from(text),
         }
+    }
+
+    /// The same without a name, and without a copy.
+    pub fn of_data(kind: EventKind, data: Bytes) -> Self {
+        let mut event = Self::new(kind, "", b"");
+        event.data = (0..data.len()).into();
+        event.frame = Frame::from(data);
+        event
     }
 
     /// The event's name: `t` of a dispatch, the topic of a message.

@@ -18,11 +18,14 @@ use super::guilds::{GuildCounts, GuildIndex, Guilds, Loading};
 use super::machine::{
     Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+use super::member_chunks::CollectedBytes;
+use super::members::{Act, MemberRequest, Members};
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
 use super::state::ShardState;
 use super::status::ShardStatus;
 use crate::config::MAX_MISSING_NAMED;
+use crate::error::Error;
 use crate::identify::line::Line;
 use crate::protocol::{Compression, Intents, OpCode, Scanner, guild_id_of};
 use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, wall_clock_ns};
@@ -41,6 +44,8 @@ pub(crate) enum Mail {
     GateGranted { ticket: u64 },
     /// Send something.
     Command(Command),
+    /// Ask for members, and reply with all of them.
+    CollectMembers { command_id: u64, request: Box<MemberRequest> },
     /// Do not send it after all.
     Cancel { command_id: u64 },
     /// Take a new connection.
@@ -56,6 +61,9 @@ pub(crate) type Mailbox = mpsc::UnboundedSender<Mail>;
 pub(crate) trait Owner: Send + Sync + 'static {
     /// A command is done.
     fn settled(&self, shard_id: u32, command_id: u64, outcome: Outcome);
+
+    /// The members of a request have been collected, or will not be.
+    fn collected(&self, command_id: u64, members: Result<Bytes, Error>);
 
     /// The shard changed its state. The host is told already.
     fn changed(&self, shard_id: u32, change: &StateChange);
@@ -75,6 +83,8 @@ pub(crate) struct Surroundings {
     pub(crate) status: Arc<ShardStatus>,
     /// Its guilds; not empty when it goes on with a session.
     pub(crate) guilds: Arc<GuildIndex>,
+    /// What all shards collect of members.
+    pub(crate) collected: Arc<CollectedBytes>,
     /// Who is told.
     pub(crate) owner: Arc<dyn Owner>,
 }
@@ -122,6 +132,7 @@ pub(crate) async fn run(
         guild_counts,
         guild_patience: GuildPatience::new(has_guilds),
         behind_stage: None,
+        members: Members::new(Arc::clone(&surroundings.collected)),
         surroundings,
         socket: None,
         inflate: None,
@@ -222,6 +233,8 @@ struct Driver {
     guild_counts: GuildCounts,
     /// How long the guilds of READY are waited for.
     guild_patience: GuildPatience,
+    /// Requests for members that are collected.
+    members: Members,
     /// The queue took no more; the socket is left unread.
     blocked: bool,
     /// When the socket was last looked at; the time of all that was found there.
@@ -232,8 +245,27 @@ struct Driver {
 impl Driver {
     // -- outputs of the machine ---------------------------------------------------------------
 
-    /// Does all that the machine wants done.
+    /// Does all that the machine wants done, and what the requests for members do.
     fn perform(&mut self) {
+        loop {
+            self.perform_outputs();
+            match self.members.poll() {
+                Some(Act::Send(command)) => self.machine.handle(Input::Command(command), now()),
+                Some(Act::Withdraw(command_id)) => {
+                    self.machine.handle(Input::Cancel { command_id }, now());
+                }
+                Some(Act::Done(command_id, members)) => {
+                    // What came before it goes first, as with a change of state.
+                    self.flush();
+                    self.surroundings.owner.collected(command_id, members);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Does all that the machine wants done.
+    fn perform_outputs(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Connect { url } => {
@@ -265,7 +297,9 @@ impl Driver {
                 Output::GateLeave { .. } => self.surroundings.line.leave(self.shard_id),
                 Output::State(change) => self.tell(&change),
                 Output::Settled { command_id, outcome } => {
-                    self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+                    if !self.members.settled(command_id, outcome, now()) {
+                        self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+                    }
                 }
             }
         }
@@ -284,6 +318,14 @@ impl Driver {
         self.publish();
         self.surroundings.queue.push_own(state_event(self.shard_id, change));
         self.surroundings.owner.changed(self.shard_id, change);
+        let outcome = match to {
+            ShardState::Fatal => Outcome::Fatal,
+            ShardState::Stopped => Outcome::Stopped,
+            _ => return,
+        };
+        for command_id in self.members.drain() {
+            self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+        }
     }
 
     /// Moves the staged dispatches into the queue, or notes that it is full.
@@ -333,7 +375,8 @@ impl Driver {
 
     /// When [`Driver::timeout`] has something to do, if ever.
     fn poll_timeout(&self) -> Option<std::time::Instant> {
-        [self.machine.poll_timeout(), self.guild_patience.due()].into_iter().flatten().min()
+        let due = [self.machine.poll_timeout(), self.guild_patience.due(), self.members.due()];
+        due.into_iter().flatten().min()
     }
 
     /// Acts on what is due.
@@ -343,6 +386,7 @@ impl Driver {
         if self.guild_patience.timeout(is_reading, now) {
             self.guilds_complete();
         }
+        self.members.timeout(now);
     }
 
     // -- inputs for the machine ---------------------------------------------------------------
@@ -359,7 +403,14 @@ impl Driver {
                 }
                 Input::Command(command)
             }
-            Mail::Cancel { command_id } => Input::Cancel { command_id },
+            Mail::CollectMembers { command_id, request } => {
+                self.members.request(command_id, *request, now());
+                return;
+            }
+            Mail::Cancel { command_id } => {
+                self.members.cancel(command_id, now());
+                Input::Cancel { command_id }
+            }
             Mail::Restart { resume } => Input::Restart { resume },
             Mail::Stop(mode) => {
                 // Nothing will make room any more, and what was received must not be lost.
@@ -495,7 +546,14 @@ impl Driver {
             Delivery::Replayed => FLAG_REPLAYED,
             Delivery::Drop => return None,
         };
-        if Guilds::concerns(name) || name == b"RESUMED" {
+        match name {
+            b"GUILD_MEMBERS_CHUNK" if self.members.chunk(data, now) => return None,
+            b"RATE_LIMITED" if self.members.rate_limited(data, now) => return None,
+            b"READY" => self.members.ready(now),
+            b"RESUMED" => self.members.resumed(now),
+            _ => {}
+        }
+        if Guilds::concerns(name) {
             self.observe_guilds(envelope.seq, name, data);
         }
         if self.surroundings.events.as_ref().is_some_and(|events| !events.contains(name)) {

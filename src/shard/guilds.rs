@@ -73,11 +73,13 @@ pub struct Guilds {
 }
 
 impl Guilds {
-    /// Whether a dispatch has to do with guilds, by its name.
+    /// Whether a dispatch has to do with guilds, by its name. RESUMED is what the rest of them is waited
+    /// for from.
     pub fn concerns(name: &[u8]) -> bool {
         matches!(
             name,
             b"READY"
+                | b"RESUMED"
                 | b"GUILD_CREATE"
                 | b"GUILD_UPDATE"
                 | b"GUILD_DELETE"

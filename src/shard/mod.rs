@@ -11,6 +11,8 @@ mod guilds;
 mod heartbeat;
 mod limiter;
 mod machine;
+mod member_chunks;
+mod members;
 mod session;
 mod stage;
 mod state;
@@ -22,5 +24,7 @@ pub use guilds::{Guild, GuildCounts, GuildIndex, Guilds, Loading, Standing};
 pub use machine::{
     Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+pub(crate) use member_chunks::CollectedBytes;
+pub use members::MemberRequest;
 pub use session::Session;
 pub use state::ShardState;

@@ -10,6 +10,7 @@ mod guilds;
 mod host;
 mod identify_limits;
 mod lifecycle;
+mod members;
 mod panics;
 mod proxy;
 mod refusals;

@@ -161,49 +161,36 @@ impl Chunks {
         let count = came.len();
         let (mut all_presences, mut not_found) = (Vec::new(), Vec::new());
         // Writing to a string cannot fail.
-        let _ = write!(text, "{{\"guild_id\":\"{guild_id}\",\"members\":[");
-        let mut list = List::new(&mut text);
+        let _ = write!(text, "{{\"guild_id\":\"{guild_id}\",\"members\":");
         // Each chunk is freed once it is in the answer.
-        for chunk in came.into_values() {
-            list.add(&chunk.members);
+        let members = came.into_values().map(|chunk| {
             all_presences.push(chunk.presences);
             not_found.push(chunk.not_found);
-        }
+            chunk.members
+        });
+        write_list(&mut text, members);
         if presences {
-            text.push_str("],\"presences\":[");
-            let mut list = List::new(&mut text);
-            all_presences.into_iter().for_each(|presences| list.add(&presences));
+            text.push_str(",\"presences\":");
+            write_list(&mut text, all_presences);
         }
-        text.push_str("],\"not_found\":[");
-        let mut list = List::new(&mut text);
-        not_found.into_iter().for_each(|ids| list.add(&ids));
-        let _ = write!(text, "],\"chunks\":{count}}}");
+        text.push_str(",\"not_found\":");
+        write_list(&mut text, not_found);
+        let _ = write!(text, ",\"chunks\":{count}}}");
         Bytes::from_owner(Answer { text, _charge: charge })
     }
 }
 
-/// A list that is written.
-struct List<'a> {
-    text: &'a mut String,
-    is_empty: bool,
-}
-
-impl<'a> List<'a> {
-    fn new(text: &'a mut String) -> Self {
-        Self { text, is_empty: true }
+/// Writes the elements of many lists as one.
+fn write_list(text: &mut String, parts: impl IntoIterator<Item = Box<str>>) {
+    let start = text.len();
+    for part in parts.into_iter().filter(|part| !part.is_empty()) {
+        text.push(if text.len() == start { '[' } else { ',' });
+        text.push_str(&part);
     }
-
-    /// Adds some elements.
-    fn add(&mut self, elements: &str) {
-        if elements.is_empty() {
-            return;
-        }
-        if !self.is_empty {
-            self.text.push(',');
-        }
-        self.text.push_str(elements);
-        self.is_empty = false;
+    if text.len() == start {
+        text.push('[');
     }
+    text.push(']');
 }
 
 /// A whole answer, until the host has released it.

@@ -32,6 +32,14 @@ end
             request_guild_members(client, guild.id; user_ids = someone)
             @test [member.user.id for member in take!(chunks).members] == [someone]
 
+            all = request_guild_members(client, guild.id; collect = true)
+            @test length(all.members) == 100 && all.chunks == 1 && isempty(all.not_found)
+            found = request_guild_members(client, guild.id; user_ids = [someone, 1], collect = true, timeout = 30)
+            @test [member.user.id for member in found.members] == [someone] && length(found.not_found) == 1
+            act(sim, "member_chunks"; chunks = "none")
+            late = thrown(() -> request_guild_members(client, guild.id; query = "a", collect = true, timeout = 0.05))
+            @test late isa ShardTimeout && occursin("no chunk came", sprint(showerror, late))
+
             request_soundboard_sounds(client, [g.id for g in world_guilds(sim)])
             request_channel_info(client, guild.id)
             gateway_command(client, 4, (guild_id = guild.id, channel_id = nothing, self_mute = false, self_deaf = false))

@@ -11,6 +11,7 @@ mod fleet;
 mod guilds;
 mod latch;
 mod life;
+mod member_command;
 mod replies;
 mod shared;
 mod startup;

@@ -131,7 +131,7 @@ pub(crate) async fn run(
         machine: Machine::new(settings, session, seed),
         guild_counts,
         guild_patience: GuildPatience::new(has_guilds),
-        behind_stage: None,
+        guilds_are_complete: false,
         members: Members::new(Arc::clone(&surroundings.collected)),
         surroundings,
         socket: None,
@@ -227,8 +227,8 @@ struct Driver {
     closing: JoinSet<()>,
     /// Dispatches that wait to go into the queue together.
     stage: Stage,
-    /// An event of the engine's own that must not overtake what is staged.
-    behind_stage: Option<Event>,
+    /// The host is to be told that its guilds are complete, behind what is staged.
+    guilds_are_complete: bool,
     /// What the index of guilds counts.
     guild_counts: GuildCounts,
     /// How long the guilds of READY are waited for.
@@ -337,10 +337,8 @@ impl Driver {
                 self.machine.handle(Input::ReadsPaused(blocked), now());
             }
         }
-        if self.stage.is_empty()
-            && let Some(event) = self.behind_stage.take()
-        {
-            self.surroundings.queue.push_own(event);
+        if self.guilds_are_complete && self.stage.is_empty() {
+            self.tell_guilds_complete();
         }
     }
 
@@ -383,9 +381,7 @@ impl Driver {
     fn timeout(&mut self, now: std::time::Instant) {
         self.machine.timeout(now);
         let is_reading = self.machine.state() == ShardState::Ready && !self.blocked;
-        if self.guild_patience.timeout(is_reading, now) {
-            self.guilds_complete();
-        }
+        self.guilds_are_complete |= self.guild_patience.timeout(is_reading, now);
         self.members.timeout(now);
     }
 
@@ -575,13 +571,14 @@ impl Driver {
         guilds.observe(seq, name, data);
         self.guild_counts = guilds.counts();
         drop(guilds);
-        if self.guild_patience.observed(name, self.guild_counts, self.clock.now) {
-            self.guilds_complete();
-        }
+        self.guilds_are_complete =
+            self.guild_patience.observed(name, self.guild_counts, self.clock.now);
     }
 
-    /// The guilds that READY listed have come, or are not waited for any more.
-    fn guilds_complete(&mut self) {
+    /// Tells that the guilds that READY listed have come, or are not waited for any more. Only what the
+    /// host was told is noted in the index: a shard that dies before begins there again.
+    fn tell_guilds_complete(&mut self) {
+        self.guilds_are_complete = false;
         let mut guilds = self.surroundings.guilds.lock();
         // Without the intent none comes, so none is missing.
         let awaits = self.guild_patience.has_intent();
@@ -589,7 +586,7 @@ impl Driver {
         let event = guilds_event(self.shard_id, self.guild_counts.guilds, missing);
         self.guild_counts = guilds.counts();
         drop(guilds);
-        self.behind_stage = Some(event);
+        self.surroundings.queue.push_own(event);
     }
 
     /// Waits for the goodbyes of all sockets.

@@ -97,7 +97,11 @@ impl Guilds {
         match name {
             b"READY" => self.list(data),
             b"GUILD_CREATE" => {
-                let told = Told::of(data);
+                let mut told = Told::of(data);
+                if !is_new && self.all.contains_key(&told.id) {
+                    // Who came and went since is counted already.
+                    told.member_count = None;
+                }
                 let standing =
                     if told.unavailable { Standing::Unavailable } else { Standing::Available };
                 self.put(told, standing);
@@ -137,6 +141,7 @@ impl Guilds {
     /// Waits for no more guilds. The ids of those that are not there, lowest first.
     pub fn complete(&mut self) -> impl Iterator<Item = u64> {
         self.counts.loading = Loading::Complete;
+        self.generation += 1;
         let missing =
             |(id, guild): (&u64, &Guild)| (guild.standing != Standing::Available).then_some(*id);
         self.all.iter().filter_map(missing)
@@ -147,8 +152,8 @@ impl Guilds {
         self.counts
     }
 
-    /// Rises when a guild comes or goes, when one's availability changes, and when one's name does; not
-    /// with its member count.
+    /// Rises when a guild comes or goes, when one's availability or name changes, and when all are
+    /// complete; not with member counts.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -377,9 +382,14 @@ mod tests {
             guilds.counts().members
         };
         assert_eq!([join(3), join(3), join(2), join(7)], [6, 6, 6, 7]);
+        guilds.observe(Some(2), b"GUILD_CREATE", br#"{"id":"1","member_count":5}"#);
+        guilds.observe(Some(3), b"GUILD_MEMBER_ADD", br#"{"guild_id":"1"}"#);
+        assert_eq!(guilds.counts().members, 7);
         guilds.observe(Some(1), b"READY", READY.1.as_bytes());
         guilds.observe(Some(2), b"GUILD_MEMBER_ADD", br#"{"guild_id":"1"}"#);
         assert_eq!(guilds.counts().members, 8);
+        guilds.observe(Some(3), b"GUILD_CREATE", br#"{"id":"1","member_count":9}"#);
+        assert_eq!(guilds.counts().members, 9);
     }
 
     #[test]

@@ -32,8 +32,8 @@ end
             request_guild_members(client, guild.id; user_ids = someone)
             @test [member.user.id for member in take!(chunks).members] == [someone]
 
-            all = request_guild_members(client, guild.id; collect = true)
-            @test length(all.members) == 100 && all.chunks == 1 && isempty(all.not_found)
+            everyone = request_guild_members(client, guild.id; collect = true)
+            @test length(everyone.members) == 100 && everyone.chunks == 1 && isempty(everyone.not_found)
             found = request_guild_members(client, guild.id; user_ids = [someone, 1], collect = true, timeout = 30)
             @test [member.user.id for member in found.members] == [someone] && length(found.not_found) == 1
             act(sim, "member_chunks"; chunks = "none")

@@ -142,6 +142,10 @@
 // data = {"reason":…,"close_code":…}.
 #define SHARD_EVENT_FATAL 9
 
+// The guilds that a READY listed have come, or are not waited for any more: status = how many are
+// missing, data = {"guilds":…,"missing":["id",…],"missing_count":…}. Once for each READY.
+#define SHARD_EVENT_GUILDS_COMPLETE 10
+
 // A dispatch that came between RESUME and RESUMED.
 #define SHARD_EVENT_FLAG_REPLAYED 1
 

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ pub const MAX_SHARD_TOTAL: u32 = 1_000_000;
 /// Commands whose reply the host has not polled; one more is refused with `SHARD_E_QUEUE_FULL`.
 pub const MAX_COMMANDS_IN_FLIGHT: usize = 4_096;
 
-/// State changes and log lines in the queue; one more drops the oldest of them.
+/// State changes, GUILDS_COMPLETE and log lines in the queue; one more drops the oldest of them.
 pub const MAX_NOTICES: usize = 4_096;
 
 /// The largest payload a gateway may send, inflated. READY of a large bot has 16–17 MB.
@@ -64,6 +65,34 @@ pub const MAX_COMMAND_BYTES: usize = 40 << 20;
 
 /// The longest configuration that is read.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// Guilds of one shard that are kept track of. Discord puts at most 2,500 on a shard.
+pub const MAX_GUILDS_PER_SHARD: usize = 100_000;
+
+/// The longest name of a guild that is kept; the rest is cut off. Discord's have at most 100 characters.
+pub const MAX_GUILD_NAME_BYTES: usize = 400;
+
+/// Guilds in one reply to `guilds` when the command does not say how many.
+pub const DEFAULT_GUILDS_PER_PAGE: usize = 1_000;
+
+/// The most guilds in one reply to `guilds`.
+pub const MAX_GUILDS_PER_PAGE: usize = 10_000;
+
+/// How long a shard waits for the next of the guilds that READY listed before it says which are missing.
+pub const GUILDS_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Missing guilds that GUILDS_COMPLETE names; the rest is counted.
+pub const MAX_MISSING_NAMED: usize = 1_000;
+
+/// How long a request for members that are collected may take when the command does not say.
+pub const DEFAULT_MEMBERS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest that a request for members that are collected may take.
+pub const MAX_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// What a client collects of members, in bytes: chunks that have come, and replies until the host has
+/// released them. A request that would need more fails.
+pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]

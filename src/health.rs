@@ -97,6 +97,7 @@ impl Overview {
             "latency_ms": shard.latency_ms,
             "guilds": shard.guilds,
             "guilds_unavailable": shard.guilds_unavailable,
+            "guilds_complete": shard.guilds_complete,
             "events": shard.events,
             "bytes_received": shard.bytes_received,
             "bytes_inflated": shard.bytes_inflated,

@@ -18,7 +18,7 @@ use crate::sessions::TakenFile;
 use crate::shard::driver::{self, Owner, Surroundings};
 use crate::shard::overlap::{Overlap, Side};
 use crate::shard::status::{ShardStatus, Snapshot};
-use crate::shard::{Session, Settings};
+use crate::shard::{GuildIndex, Session, Settings};
 
 /// The rest after a bug, so that one that strikes at once does not make a busy loop.
 const REST_AFTER_DEATH: Duration = Duration::from_secs(2);
@@ -93,17 +93,22 @@ impl Crew {
         let ids = self.plan.ids.clone();
         let launch = |id| {
             let (session, presence) = (sessions.remove(&id), presence.map(ToOwned::to_owned));
-            (id, self.launch(id, session, presence, Duration::ZERO))
+            (id, self.launch(id, session, presence, Arc::default(), Duration::ZERO))
         };
         let members = ids.into_iter().map(launch).collect();
         Fleet { set: self.set, total: self.plan.total, members }
     }
 
     /// Starts a shard again after its task died; with its session, and the presence that the host
-    /// gave it, if it had them.
-    pub(super) fn relaunch(&mut self, shard_id: u32, last: Option<Snapshot>) -> Member {
+    /// gave it, if it had them, and its guilds.
+    pub(super) fn relaunch(
+        &mut self,
+        shard_id: u32,
+        last: Option<Snapshot>,
+        guilds: Arc<GuildIndex>,
+    ) -> Member {
         let (session, presence) = last.map_or((None, None), |last| (last.session, last.presence));
-        self.launch(shard_id, session, presence, REST_AFTER_DEATH)
+        self.launch(shard_id, session, presence, guilds, REST_AFTER_DEATH)
     }
 
     /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
@@ -134,6 +139,7 @@ impl Crew {
         shard_id: u32,
         session: Option<Session>,
         presence: Option<Box<RawValue>>,
+        guilds: Arc<GuildIndex>,
         rest: Duration,
     ) -> Member {
         let (mailbox, mail) = mpsc::unbounded_channel();
@@ -154,6 +160,8 @@ impl Crew {
             dialer: self.shared.dialer.clone(),
             events: self.events.clone(),
             status: Arc::clone(&status),
+            guilds: Arc::clone(&guilds),
+            collected: Arc::clone(&self.shared.collected),
             owner: Arc::clone(&self.shared) as Arc<dyn Owner>,
         };
         let seed = fastrand::u64(..);
@@ -162,7 +170,7 @@ impl Crew {
             driver::run(settings, session, seed, mail, surroundings).await;
         });
         self.shard_of_task.insert(task.id(), shard_id);
-        Member { mailbox, status, progress }
+        Member { mailbox, status, progress, guilds }
     }
 
     /// What makes a shard this shard.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::command::{Command, soundboard_sounds};
+use super::guilds::GuildsPage;
 use super::replies::Replies;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{OpCode, Payload, send_event};
+use crate::protocol::{OpCode, Payload, send_event, shard_for_guild};
 use crate::queue::Progress;
 use crate::shard;
+use crate::shard::GuildIndex;
 use crate::shard::driver::{Mail, Mailbox};
 use crate::shard::status::ShardStatus;
 
@@ -24,6 +26,8 @@ pub(super) struct Member {
     pub(super) status: Arc<ShardStatus>,
     /// How far the host has come with its events, if sessions are kept.
     pub(super) progress: Option<Arc<Progress>>,
+    /// Its guilds.
+    pub(super) guilds: Arc<GuildIndex>,
 }
 
 /// The shards of a client.
@@ -62,12 +66,20 @@ impl Fleet {
             Command::Send { route, .. } => {
                 route.shard(self.total).map_or(Ok(()), |shard_id| self.is_here(shard_id))
             }
+            Command::CollectMembers(request) => {
+                self.is_here(shard_for_guild(request.guild_id, self.total))
+            }
             Command::SoundboardSounds { guild_ids } => {
                 let payloads = soundboard_sounds(guild_ids, self.total);
                 payloads.iter().try_for_each(|(shard_id, _)| self.is_here(*shard_id))
             }
-            Command::RestartShard { shard_id, .. } => self.is_here(*shard_id),
-            Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. } => Ok(()),
+            Command::RestartShard { shard_id, .. }
+            | Command::Guilds(GuildsPage { shard: Some(shard_id), .. }) => self.is_here(*shard_id),
+            Command::Guilds(_)
+            | Command::GuildStats
+            | Command::Rest(_)
+            | Command::GatewayInfo
+            | Command::Reshard { .. } => Ok(()),
         }
     }
 
@@ -94,11 +106,21 @@ impl Fleet {
                     self.tell(shard_id, Mail::Command(command));
                 }
             }
+            Command::CollectMembers(request) => {
+                let shard_id = shard_for_guild(request.guild_id, self.total);
+                replies.expect(id, [shard_id]);
+                self.tell(shard_id, Mail::CollectMembers { command_id: id, request });
+            }
             Command::RestartShard { shard_id, resume } => {
                 self.tell(shard_id, Mail::Restart { resume });
                 replies.finish(id, 0, b"null");
             }
-            Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. } => {}
+            // Not for shards.
+            Command::Rest(_)
+            | Command::GatewayInfo
+            | Command::Guilds(_)
+            | Command::GuildStats
+            | Command::Reshard { .. } => {}
         }
     }
 

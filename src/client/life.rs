@@ -327,9 +327,11 @@ impl Shared {
         let mut stage = self.stage_mut();
         self.replies.shard_died(shard_id);
         let Stage::Running { fleet, .. } = &mut *stage else { return };
-        let last = fleet.members.get(&shard_id).map(|member| member.status.get());
+        let dead = fleet.members.get(&shard_id);
+        let last = dead.map(|member| member.status.get());
+        let guilds = dead.map(|member| Arc::clone(&member.guilds)).unwrap_or_default();
         let state = last.as_ref().map_or(ShardState::Idle, |last| last.state);
-        let member = crew.relaunch(shard_id, last);
+        let member = crew.relaunch(shard_id, last, guilds);
         fleet.members.insert(shard_id, member);
         drop(stage);
         let reason = format!("shard {shard_id} met a bug in the engine and is started anew");

@@ -8,9 +8,11 @@
 mod command;
 mod crew;
 mod fleet;
+mod guilds;
 mod keeper;
 mod latch;
 mod life;
+mod member_command;
 mod replies;
 mod reshard;
 mod shared;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub use self::command::{Command, Route, soundboard_sounds};
+pub use self::guilds::GuildsPage;
 pub use self::reshard::Target;
 use self::shared::{Shared, Stage};
 pub use self::startup::{GatewayInfo, StartLimit};

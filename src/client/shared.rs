@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use super::command::Command;
 use super::fleet::Fleet;
+use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
 use super::replies::Replies;
@@ -25,7 +27,7 @@ use crate::protocol::CloseCode;
 use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
-use crate::shard::{Outcome, ShardState, StateChange, StopMode};
+use crate::shard::{CollectedBytes, Outcome, ShardState, StateChange, StopMode};
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -55,6 +57,8 @@ pub(super) struct Shared {
     pub(super) stopped: Latch,
     /// The session start limit as the gate counts it.
     pub(super) limit: Mutex<Option<SessionStartLimit>>,
+    /// What its shards collect of members.
+    pub(super) collected: Arc<CollectedBytes>,
     /// When it was made.
     made_at: Instant,
 }
@@ -158,6 +162,7 @@ impl Shared {
             decided: Latch::new().map_err(io)?,
             stopped: Latch::new().map_err(io)?,
             limit: Mutex::default(),
+            collected: Arc::default(),
             made_at: Instant::now(),
         })
     }
@@ -175,6 +180,14 @@ impl Shared {
             Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
                 let id = self.replies.open()?;
                 self.spawn(runtime, id, command);
+                Ok(id)
+            }
+            // Known at once, if it is only that no shard is there yet.
+            stage if matches!(command, Command::Guilds(_) | Command::GuildStats) => {
+                let fleet = stage.fleet();
+                fleet.map_or(Ok(()), |fleet| fleet.check(&command))?;
+                let id = self.replies.open()?;
+                self.replies.finish(id, 0, &guilds::answer(fleet, &command));
                 Ok(id)
             }
             Stage::Running { fleet, .. } => {
@@ -437,6 +450,13 @@ impl Shared {
 impl Owner for Shared {
     fn settled(&self, shard_id: u32, command_id: u64, outcome: Outcome) {
         self.replies.settle(command_id, shard_id, outcome);
+    }
+
+    fn collected(&self, command_id: u64, members: Result<Bytes, Error>) {
+        match members {
+            Ok(members) => self.replies.finish_with(command_id, 0, members),
+            Err(error) => self.replies.fail(command_id, &error),
+        }
     }
 
     fn changed(&self, shard_id: u32, change: &StateChange) {

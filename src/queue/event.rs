@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use super::frame::Frame;
 use super::progress::Marks;
 use crate::protocol::Span;
@@ -34,6 +36,8 @@ pub enum EventKind {
     Log = 8,
     /// Something cannot go on until a person changes something.
     Fatal = 9,
+    /// The guilds that READY listed have come, or are not waited for any more.
+    GuildsComplete = 10,
 }
 
 /// One event.
@@ -91,6 +95,14 @@ impl Event {
             marks.note(receipt, self.seq);
             marks.tell();
         }
+    }
+
+    /// The same without a name, and without a copy.
+    pub fn of_data(kind: EventKind, data: Bytes) -> Self {
+        let mut event = Self::new(kind, "", b"");
+        event.data = (0..data.len()).into();
+        event.frame = Frame::from(data);
+        event
     }
 
     /// The event's name: `t` of a dispatch, the topic of a message.

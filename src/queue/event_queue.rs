@@ -44,7 +44,7 @@ pub struct EventQueue {
 #[derive(Debug, Default)]
 struct State {
     events: VecDeque<Event>,
-    /// State changes and log lines among the events.
+    /// State changes, GUILDS_COMPLETE and log lines among the events.
     notices: usize,
     /// Commands whose reply the host has not taken.
     replies_owed: usize,
@@ -317,7 +317,7 @@ impl EventQueue {
 
 /// Whether an event may be dropped when too many of its like wait.
 fn is_notice(event: &Event) -> bool {
-    matches!(event.kind, EventKind::ShardState | EventKind::Log)
+    matches!(event.kind, EventKind::ShardState | EventKind::GuildsComplete | EventKind::Log)
 }
 
 /// The event that tells how many are missing.

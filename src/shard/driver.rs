@@ -13,17 +13,22 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, trace, warn};
 
-use super::guilds::Guilds;
+use super::guild_patience::GuildPatience;
+use super::guilds::{GuildCounts, GuildIndex, Guilds, Loading};
 use super::machine::{
     Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+use super::member_chunks::CollectedBytes;
+use super::members::{Act, MemberRequest, Members};
 use super::overlap::{Overlap, Side};
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
 use super::state::ShardState;
 use super::status::ShardStatus;
+use crate::config::MAX_MISSING_NAMED;
+use crate::error::Error;
 use crate::identify::line::Line;
-use crate::protocol::{Compression, OpCode, Scanner, guild_id_of};
+use crate::protocol::{Compression, Intents, OpCode, Scanner, guild_id_of};
 use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, Progress, wall_clock_ns};
 use crate::sessions::session_tag;
 use crate::transport::{Dialer, Inflate, Received, WebSocket};
@@ -41,6 +46,8 @@ pub(crate) enum Mail {
     GateGranted { ticket: u64 },
     /// Send something.
     Command(Command),
+    /// Ask for members, and reply with all of them.
+    CollectMembers { command_id: u64, request: Box<MemberRequest> },
     /// Do not send it after all.
     Cancel { command_id: u64 },
     /// Take a new connection.
@@ -60,6 +67,9 @@ pub(crate) type Mailbox = mpsc::UnboundedSender<Mail>;
 pub(crate) trait Owner: Send + Sync + 'static {
     /// A command is done.
     fn settled(&self, shard_id: u32, command_id: u64, outcome: Outcome);
+
+    /// The members of a request have been collected, or will not be.
+    fn collected(&self, command_id: u64, members: Result<Bytes, Error>);
 
     /// The shard changed its state. The host is told already.
     fn changed(&self, shard_id: u32, change: &StateChange);
@@ -81,6 +91,10 @@ pub(crate) struct Surroundings {
     pub(crate) overlap: Option<(Arc<Overlap>, Side)>,
     /// Where its snapshots go.
     pub(crate) status: Arc<ShardStatus>,
+    /// Its guilds; not empty when it goes on with a session.
+    pub(crate) guilds: Arc<GuildIndex>,
+    /// What all shards collect of members.
+    pub(crate) collected: Arc<CollectedBytes>,
     /// Who is told.
     pub(crate) owner: Arc<dyn Owner>,
 }
@@ -94,6 +108,22 @@ pub(crate) fn state_event(shard_id: u32, change: &StateChange) -> Event {
     event
 }
 
+/// The event that tells the host that the guilds are complete. `missing` are those that are not there.
+fn guilds_event(shard_id: u32, guilds: usize, missing: impl Iterator<Item = u64>) -> Event {
+    let (mut named, mut count) = (Vec::new(), 0_usize);
+    for id in missing {
+        if count < MAX_MISSING_NAMED {
+            named.push(id.to_string());
+        }
+        count += 1;
+    }
+    let data = json!({"guilds": guilds, "missing": named, "missing_count": count});
+    let mut event = Event::new(EventKind::GuildsComplete, "", data.to_string().as_bytes());
+    event.shard_id = shard_id;
+    event.status = i32::try_from(count).unwrap_or(i32::MAX);
+    event
+}
+
 /// Runs a shard until it is told to stop.
 pub(crate) async fn run(
     settings: Settings,
@@ -102,18 +132,23 @@ pub(crate) async fn run(
     mut mail: mpsc::UnboundedReceiver<Mail>,
     surroundings: Surroundings,
 ) {
+    let has_guilds = settings.identify.intents.contains(Intents::GUILDS);
+    let guild_counts = surroundings.guilds.lock().counts();
     let mut driver = Driver {
         shard_id: settings.identify.shard_id,
         compression: settings.compression,
         stage: Stage::new(settings.identify.shard_id, surroundings.progress.clone()),
         machine: Machine::new(settings, session, seed),
+        guild_counts,
+        guild_patience: GuildPatience::new(has_guilds),
+        guilds_are_complete: false,
+        members: Members::new(Arc::clone(&surroundings.collected)),
         surroundings,
         socket: None,
         inflate: None,
         scanner: Scanner::default(),
         connecting: None,
         closing: JoinSet::new(),
-        guilds: Guilds::default(),
         blocked: false,
         clock: Clock::now(),
         counts: Counts::default(),
@@ -128,10 +163,10 @@ pub(crate) async fn run(
         if driver.machine.state() == ShardState::Stopped {
             break;
         }
-        let armed = set_timer(timer.as_mut(), driver.machine.poll_timeout());
+        let armed = set_timer(timer.as_mut(), driver.poll_timeout());
         tokio::select! {
             biased;
-            () = timer.as_mut(), if armed => driver.machine.timeout(now()),
+            () = timer.as_mut(), if armed => driver.timeout(now()),
             next = mail.recv() => match next {
                 Some(next) => driver.mail(next),
                 // The client is gone without a word: nobody is left to run for.
@@ -202,7 +237,14 @@ struct Driver {
     closing: JoinSet<()>,
     /// Dispatches that wait to go into the queue together.
     stage: Stage,
-    guilds: Guilds,
+    /// The host is to be told that its guilds are complete, behind what is staged.
+    guilds_are_complete: bool,
+    /// What the index of guilds counts.
+    guild_counts: GuildCounts,
+    /// How long the guilds of READY are waited for.
+    guild_patience: GuildPatience,
+    /// Requests for members that are collected.
+    members: Members,
     /// The queue took no more; the socket is left unread.
     blocked: bool,
     /// When the socket was last looked at; the time of all that was found there.
@@ -213,8 +255,27 @@ struct Driver {
 impl Driver {
     // -- outputs of the machine ---------------------------------------------------------------
 
-    /// Does all that the machine wants done.
+    /// Does all that the machine wants done, and what the requests for members do.
     fn perform(&mut self) {
+        loop {
+            self.perform_outputs();
+            match self.members.poll() {
+                Some(Act::Send(command)) => self.machine.handle(Input::Command(command), now()),
+                Some(Act::Withdraw(command_id)) => {
+                    self.machine.handle(Input::Cancel { command_id }, now());
+                }
+                Some(Act::Done(command_id, members)) => {
+                    // What came before it goes first, as with a change of state.
+                    self.flush();
+                    self.surroundings.owner.collected(command_id, members);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Does all that the machine wants done.
+    fn perform_outputs(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Connect { url } => {
@@ -246,7 +307,9 @@ impl Driver {
                 Output::GateLeave { .. } => self.surroundings.line.leave(self.shard_id),
                 Output::State(change) => self.tell(&change),
                 Output::Settled { command_id, outcome } => {
-                    self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+                    if !self.members.settled(command_id, outcome, now()) {
+                        self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+                    }
                 }
             }
         }
@@ -263,29 +326,38 @@ impl Driver {
         }
         // Who is told, or woken, and looks finds it so.
         self.publish();
-        let overlap = self.surroundings.overlap.as_ref();
-        if overlap.is_none_or(|(overlap, side)| overlap.speaks(*side)) {
+        if self.speaks() {
             self.surroundings.queue.push_own(state_event(self.shard_id, change));
             self.surroundings.owner.changed(self.shard_id, change);
+        }
+        let outcome = match to {
+            ShardState::Fatal => Outcome::Fatal,
+            ShardState::Stopped => Outcome::Stopped,
+            _ => return,
+        };
+        for command_id in self.members.drain() {
+            self.surroundings.owner.settled(self.shard_id, command_id, outcome);
         }
     }
 
     /// Moves the staged dispatches into the queue, or notes that it is full.
     fn flush(&mut self) {
-        if self.stage.is_empty() {
-            return;
+        if !self.stage.is_empty() {
+            let Surroundings { queue, overlap, .. } = &mut self.surroundings;
+            let blocked = !match overlap {
+                None => queue.push(self.stage.batch()),
+                Some((overlap, side)) => overlap.push(*side, self.stage.batch()),
+            };
+            if overlap.as_ref().is_some_and(|(overlap, _)| overlap.is_over()) {
+                *overlap = None;
+            }
+            if blocked != self.blocked {
+                self.blocked = blocked;
+                self.machine.handle(Input::ReadsPaused(blocked), now());
+            }
         }
-        let Surroundings { queue, overlap, .. } = &mut self.surroundings;
-        let blocked = !match overlap {
-            None => queue.push(self.stage.batch()),
-            Some((overlap, side)) => overlap.push(*side, self.stage.batch()),
-        };
-        if overlap.as_ref().is_some_and(|(overlap, _)| overlap.is_over()) {
-            *overlap = None;
-        }
-        if blocked != self.blocked {
-            self.blocked = blocked;
-            self.machine.handle(Input::ReadsPaused(blocked), now());
+        if self.guilds_are_complete && self.stage.is_empty() {
+            self.tell_guilds_complete();
         }
     }
 
@@ -300,15 +372,16 @@ impl Driver {
     /// Leaves a snapshot.
     fn publish(&mut self) {
         let now = now();
-        let Self { machine, guilds, counts, blocked, .. } = self;
+        let Self { machine, guild_counts, counts, blocked, .. } = self;
         self.surroundings.status.update(|status| {
             status.state = machine.state();
             if status.session.as_ref() != machine.session() {
                 status.session = machine.session().cloned();
             }
             status.latency_ms = machine.latency().map(|latency| latency.as_millis() as u64);
-            status.guilds = guilds.count();
-            status.guilds_unavailable = guilds.unavailable();
+            status.guilds = guild_counts.guilds;
+            status.guilds_unavailable = guild_counts.unavailable;
+            status.guilds_complete = guild_counts.loading == Loading::Complete;
             status.events = counts.events;
             status.bytes_received = counts.bytes_received;
             status.bytes_inflated = counts.bytes_inflated;
@@ -322,6 +395,22 @@ impl Driver {
             }
             status.blocked = *blocked;
         });
+    }
+
+    // -- time ---------------------------------------------------------------------------------
+
+    /// When [`Driver::timeout`] has something to do, if ever.
+    fn poll_timeout(&self) -> Option<std::time::Instant> {
+        let due = [self.machine.poll_timeout(), self.guild_patience.due(), self.members.due()];
+        due.into_iter().flatten().min()
+    }
+
+    /// Acts on what is due.
+    fn timeout(&mut self, now: std::time::Instant) {
+        self.machine.timeout(now);
+        let is_reading = self.machine.state() == ShardState::Ready && !self.blocked;
+        self.guilds_are_complete |= self.guild_patience.timeout(is_reading, now);
+        self.members.timeout(now);
     }
 
     // -- inputs for the machine ---------------------------------------------------------------
@@ -338,7 +427,14 @@ impl Driver {
                 }
                 Input::Command(command)
             }
-            Mail::Cancel { command_id } => Input::Cancel { command_id },
+            Mail::CollectMembers { command_id, request } => {
+                self.members.request(command_id, *request, now());
+                return;
+            }
+            Mail::Cancel { command_id } => {
+                self.members.cancel(command_id, now());
+                Input::Cancel { command_id }
+            }
             Mail::Restart { resume } => Input::Restart { resume },
             Mail::Beat => Input::Beat,
             Mail::Overlap(overlap) => {
@@ -482,10 +578,19 @@ impl Driver {
             Delivery::Replayed => FLAG_REPLAYED,
             Delivery::Drop => return None,
         };
-        if name == b"READY" {
-            self.begin_session();
+        match name {
+            b"GUILD_MEMBERS_CHUNK" if self.members.chunk(data, now) => return None,
+            b"RATE_LIMITED" if self.members.rate_limited(data, now) => return None,
+            b"READY" => {
+                self.members.ready(now);
+                self.begin_session();
+            }
+            b"RESUMED" => self.members.resumed(now),
+            _ => {}
         }
-        self.guilds.observe(name, data);
+        if Guilds::concerns(name) {
+            self.observe_guilds(envelope.seq, name, data);
+        }
         if self.surroundings.events.as_ref().is_some_and(|events| !events.contains(name)) {
             return None;
         }
@@ -506,6 +611,38 @@ impl Driver {
             (&self.surroundings.progress, self.machine.session())
         {
             progress.begin(session_tag(&session.id), 0);
+        }
+    }
+
+    /// Whether the host hears of this shard's own affairs.
+    fn speaks(&self) -> bool {
+        let overlap = self.surroundings.overlap.as_ref();
+        overlap.is_none_or(|(overlap, side)| overlap.speaks(*side))
+    }
+
+    /// Takes note of a dispatch about guilds.
+    fn observe_guilds(&mut self, seq: Option<u64>, name: &[u8], data: &[u8]) {
+        let mut guilds = self.surroundings.guilds.lock();
+        guilds.observe(seq, name, data);
+        self.guild_counts = guilds.counts();
+        drop(guilds);
+        self.guilds_are_complete =
+            self.guild_patience.observed(name, self.guild_counts, self.clock.now);
+    }
+
+    /// Tells that the guilds that READY listed have come, or are not waited for any more. Only what the
+    /// host was told is noted in the index: a shard that dies before begins there again.
+    fn tell_guilds_complete(&mut self) {
+        self.guilds_are_complete = false;
+        let mut guilds = self.surroundings.guilds.lock();
+        // Without the intent none comes, so none is missing.
+        let awaits = self.guild_patience.has_intent();
+        let missing = guilds.complete().filter(|_| awaits);
+        let event = guilds_event(self.shard_id, self.guild_counts.guilds, missing);
+        self.guild_counts = guilds.counts();
+        drop(guilds);
+        if self.speaks() {
+            self.surroundings.queue.push_own(event);
         }
     }
 

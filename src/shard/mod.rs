@@ -6,19 +6,26 @@
 
 mod backoff;
 pub(crate) mod driver;
+mod guild_patience;
 mod guilds;
 mod heartbeat;
 mod limiter;
 mod machine;
+mod member_chunks;
+mod members;
 pub(crate) mod overlap;
 mod session;
 mod stage;
 mod state;
 pub(crate) mod status;
+mod stored_guilds;
 mod timers;
 
+pub use guilds::{Guild, GuildCounts, GuildIndex, Guilds, Loading, Standing};
 pub use machine::{
     Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+pub(crate) use member_chunks::CollectedBytes;
+pub use members::MemberRequest;
 pub use session::Session;
 pub use state::ShardState;

@@ -24,6 +24,8 @@ pub(crate) struct Snapshot {
     pub(crate) guilds: usize,
     /// Those of them that are unavailable.
     pub(crate) guilds_unavailable: usize,
+    /// Whether those that READY listed have come, or are not waited for any more.
+    pub(crate) guilds_complete: bool,
     /// Dispatches received, filtered ones included.
     pub(crate) events: u64,
     /// Bytes of messages as they came over the websocket.
@@ -60,6 +62,7 @@ impl ShardStatus {
             acked_beat_at: None,
             guilds: 0,
             guilds_unavailable: 0,
+            guilds_complete: false,
             events: 0,
             bytes_received: 0,
             bytes_inflated: 0,

@@ -6,10 +6,12 @@
 mod backpressure;
 mod commands;
 mod events;
+mod guilds;
 mod host;
 mod identify_limits;
 mod killed;
 mod lifecycle;
+mod members;
 mod panics;
 mod proxy;
 mod refusals;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use shardwright::ErrorKind;
 use shardwright::queue::EventKind;
 use shardwright::transport::{BoxedIo, Connecting, Network};
-use shardwright_sim::{MemoryStream, Options, Simulator};
+use shardwright_sim::{Action, Chunks, MemoryStream, Options, Simulator, Target};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 
@@ -177,6 +177,58 @@ async fn a_shard_that_panics_starts_anew() {
     simulator.set_traffic(0.0).expect("a rate");
     host.assert_nothing_lost(&simulator, 4).await;
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
+}
+
+/// Scenario 83: members that are being collected are a command too, and can be asked for again.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_panics_answers_who_collects_members() {
+    let simulator = four();
+    let network = Buggy::new(&simulator);
+    let mut host = network.host(json!({}));
+    host.until_ready().await;
+    let everybody = |guild: String| json!({"type": "request_guild_members", "guild_id": guild, "query": "", "collect": true});
+    simulator.act(&Action::MemberChunks { chunks: Chunks::None }).expect("a rule");
+    let ids: Vec<u64> = (0..4)
+        .map(|shard| simulator.guilds_of_shard(shard, 4)[0].0.to_string())
+        .map(|guild| host.send(&everybody(guild)))
+        .collect();
+    simulator.wait_until(|seen| seen.counts.commands == 4).await;
+    simulator.request_heartbeat(Target::All);
+    let dead = network.strike(&mut host).await;
+    let replied = host.told.iter().filter(|told| told.kind == EventKind::Reply);
+    let replied: Vec<_> = replied.map(|told| (told.command_id, told.status)).collect();
+    assert_eq!(replied, [(ids[dead as usize], E_PANIC)]);
+    simulator.act(&Action::MemberChunks { chunks: Chunks::Normal }).expect("a rule");
+    host.until_ready().await;
+    let guild = simulator.guilds_of_shard(dead, 4)[1].0.to_string();
+    let (status, reply) = host.ask(&everybody(guild)).await;
+    assert_eq!((status, reply["members"].as_array().map(Vec::len)), (0, Some(10)));
+    host.during(Duration::from_secs(70)).await;
+    assert!(ids.iter().all(|id| host.reply(*id).is_some()));
+}
+
+/// The guilds of a shard are known on, also those that were still to come, and complete once.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_panics_keeps_its_guilds() {
+    let simulator = four();
+    let late = simulator.guilds_of_shard(0, 4)[0];
+    simulator.withhold(vec![late]).expect("a guild");
+    let network = Buggy::new(&simulator);
+    let mut host = network.host(json!({}));
+    let complete = |host: &Host| {
+        host.told.iter().filter(|told| told.kind == EventKind::GuildsComplete).count()
+    };
+    host.until("the others", |host| complete(host) == 3).await;
+    simulator
+        .post_message(simulator.text_channels(simulator.guilds_of_shard(0, 4)[1])[0], None, "")
+        .expect("posted");
+    let dead = network.strike(&mut host).await;
+    host.until_ready().await;
+    simulator.release(vec![]).expect("all");
+    host.until("the last", |host| complete(host) == 4).await;
+    let (_, stats) = host.ask(&json!({"type": "guild_stats"})).await;
+    assert_eq!((&stats["guilds"], &stats["unavailable"]), (&json!(40), &json!(0)));
+    assert_eq!((&stats["members"], dead), (&json!(400), 0));
 }
 
 /// A presence that was set by a command is that of the shard, also after it was started anew twice.

@@ -180,8 +180,9 @@ end
     on(client, :MESSAGE_CREATE) do c, event … end
 
 Calls `handler(client, event)` for every event with one of the names: Discord's for dispatches, and
-`:SHARD_STATE`, `:FATAL` and `:OVERFLOW` for the engine's own. Handlers run as tasks of their own, which start in
-the order of the events; they may wait for whatever they like. One that throws is logged with its backtrace.
+`:SHARD_STATE`, `:FATAL`, `:GUILDS_COMPLETE` and `:OVERFLOW` for the engine's own. Handlers run as tasks of their own,
+which start in the order of the events; they may wait for whatever they like. One that throws is logged with its
+backtrace.
 """
 function on(handler, client::Client, names::Union{Symbol,AbstractString}...)
     isempty(names) && throw(ArgumentError("on(client, :EVENT_NAME, …) needs the name of an event"))
@@ -410,11 +411,12 @@ function name_of(raw::Lib.ShardEvent)
     raw.kind == Lib.SHARD_EVENT_DISPATCH && return text(raw.name, raw.name_len)
     raw.kind == Lib.SHARD_EVENT_SHARD_STATE && return "SHARD_STATE"
     raw.kind == Lib.SHARD_EVENT_FATAL && return "FATAL"
+    raw.kind == Lib.SHARD_EVENT_GUILDS_COMPLETE && return "GUILDS_COMPLETE"
     raw.kind == Lib.SHARD_EVENT_OVERFLOW && return "OVERFLOW"
     return "" # of a later version: nobody asked for it
 end
 
-const OWN_NAMES = ("SHARD_STATE", "FATAL", "OVERFLOW", "")
+const OWN_NAMES = ("SHARD_STATE", "FATAL", "GUILDS_COMPLETE", "OVERFLOW", "")
 
 hears(names::Set{String}, name) = isempty(names) ? !(name in OWN_NAMES) : name in names
 wanted(core::Core, name) =

@@ -16,7 +16,6 @@ from .errors import (
     NetworkError,
     NotFoundError,
     QueueFullError,
-    RateLimitedError,
     RestError,
     ShardError,
     ShardTimeoutError,
@@ -26,6 +25,7 @@ from .errors import (
     UnsupportedError,
 )
 from .events import Event, EventKind
+from .guilds import Guild, GuildsPage, GuildStats, ShardGuildStats
 from .intents import Intents
 from .members import GuildMembers
 from .reply import Reply
@@ -44,7 +44,10 @@ __all__ = [
     "FatalError",
     "File",
     "ForkedError",
+    "Guild",
     "GuildMembers",
+    "GuildStats",
+    "GuildsPage",
     "Intents",
     "InvalidArgumentError",
     "InvalidConfigError",
@@ -52,11 +55,11 @@ __all__ = [
     "NotFoundError",
     "QueueFullError",
     "QueueStatus",
-    "RateLimitedError",
     "Reply",
     "RestError",
     "SessionStartLimit",
     "ShardError",
+    "ShardGuildStats",
     "ShardStatus",
     "ShardTimeoutError",
     "Snowflake",

@@ -34,6 +34,7 @@ class ShardStatus(TypedDict):
     latency_ms: Optional[int]
     guilds: int
     guilds_unavailable: int
+    guilds_complete: bool
     events: int
     bytes_received: int
     bytes_inflated: int

@@ -87,13 +87,14 @@ impl Crew {
     /// gave by a command.
     pub(super) fn launch_all(
         &mut self,
-        mut sessions: BTreeMap<u32, Session>,
+        mut sessions: BTreeMap<u32, (Session, Arc<GuildIndex>)>,
         presence: Option<&RawValue>,
     ) -> Fleet {
         let ids = self.plan.ids.clone();
         let launch = |id| {
-            let (session, presence) = (sessions.remove(&id), presence.map(ToOwned::to_owned));
-            (id, self.launch(id, session, presence, Arc::default(), Duration::ZERO))
+            let (session, guilds) = sessions.remove(&id).unzip();
+            let presence = presence.map(ToOwned::to_owned);
+            (id, self.launch(id, session, presence, guilds.unwrap_or_default(), Duration::ZERO))
         };
         let members = ids.into_iter().map(launch).collect();
         Fleet { set: self.set, total: self.plan.total, members }

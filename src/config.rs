@@ -4,6 +4,7 @@
 //! environment variables, which come in as a function.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -62,6 +63,9 @@ pub const MAX_REST_FILES: usize = 32;
 /// The longest command that is read: room for a REST request with files.
 pub const MAX_COMMAND_BYTES: usize = 40 << 20;
 
+/// Connections to the endpoint for metrics and probes that are served at once. More wait.
+pub const MAX_METRICS_CONNECTIONS: usize = 16;
+
 /// The longest configuration that is read.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
 
@@ -96,6 +100,8 @@ pub struct Config {
     pub threads: usize,
     /// Where the engine's log goes.
     pub log: LogConfig,
+    /// Where the endpoint for metrics and probes listens.
+    pub metrics_address: Option<SocketAddr>,
     /// Certificates to trust instead of the built-in roots, PEM.
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy that all connections go through.
@@ -250,6 +256,10 @@ struct Typed<'a> {
     /// `{"to":"stderr","level":"info"}` · `to`: `stderr`, `events`, `callback`, `none`; `level`: `off`,
     /// `error`, `warn`, `info`, `debug`, `trace`. Env `SHARDWRIGHT_LOG`: `debug`, `events:debug`, `none`.
     log: Option<LogConfig>,
+    /// none · Address of an HTTP endpoint for Prometheus and probes, such as `"127.0.0.1:9464"`:
+    /// `/metrics`, `/healthz`, `/readyz`; see docs/monitoring.md. Port 0 takes a free one, which the
+    /// status names.
+    metrics_address: Option<String>,
     /// `https://discord.com/api/v10` · REST base; `http://` is allowed. Env `SHARDWRIGHT_API_URL`.
     api_url: Option<String>,
     /// from `/gateway/bot` · Another gateway; `ws://` is allowed.
@@ -389,6 +399,11 @@ impl Typed<'_> {
             budget_reserve: self.identify.budget_reserve,
             threads: in_range("threads", self.threads.unwrap_or(cores.min(4)), 1, 256)?,
             log,
+            metrics_address: self
+                .metrics_address
+                .as_deref()
+                .map(check_metrics_address)
+                .transpose()?,
             ca_file: self.ca_file,
             proxy: self.proxy.map(|url| check_proxy(&url)).transpose()?,
         })
@@ -480,6 +495,14 @@ fn check_api_url(url: &str) -> Result<String, Error> {
         return Err(wrong("which has a query"));
     }
     Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// An address and a port. No name: what that stands for can change, and be more than was meant.
+fn check_metrics_address(text: &str) -> Result<SocketAddr, Error> {
+    text.parse().map_err(|_| {
+        let why = format!("is {text:?}; expected an address such as 127.0.0.1:9464 or [::]:9464");
+        invalid("metrics_address", why)
+    })
 }
 
 /// `http://[user:password@]host:port`. The URL may hold a password, so no error repeats it.
@@ -717,6 +740,8 @@ mod tests {
             (&with(r#""large_threshold":10"#), ["`large_threshold`", "50"]),
             (&with(r#""threads":0"#), ["`threads`", "between 1 and 256"]),
             (&with(r#""log":{"level":"loud"}"#), ["`log.level`", "trace"]),
+            (&with(r#""metrics_address":"localhost""#), ["`metrics_address`", "127.0.0.1:9464"]),
+            (&with(r#""metrics_address":9464"#), ["`metrics_address`", "string"]),
             (&with(r#""proxy":"socks5://x:1""#), ["`proxy`", "http://host"]),
             (&with(r#""proxy":"http://x[:]1""#), ["`proxy`", "http://host"]),
             (&with(r#""identify":{"reserve":1}"#), ["`identify.reserve`", "budget_reserve"]),

@@ -45,14 +45,17 @@ impl Crew {
     /// Starts all shards of the plan.
     pub(super) fn launch_all(&mut self) -> BTreeMap<u32, Member> {
         let ids = self.plan.ids.clone();
-        ids.into_iter().map(|id| (id, self.launch(id, None, None, Duration::ZERO))).collect()
+        let status = || Arc::new(ShardStatus::new());
+        let launch = |id| (id, self.launch(id, None, None, status(), Duration::ZERO));
+        ids.into_iter().map(launch).collect()
     }
 
     /// Starts a shard again after its task died; with its session, and the presence that the host
     /// gave it, if it had them.
     pub(super) fn relaunch(&mut self, shard_id: u32, last: Option<Snapshot>) -> Member {
+        let status = Arc::new(last.as_ref().map_or_else(ShardStatus::new, ShardStatus::after));
         let (session, presence) = last.map_or((None, None), |last| (last.session, last.presence));
-        self.launch(shard_id, session, presence, REST_AFTER_DEATH)
+        self.launch(shard_id, session, presence, status, REST_AFTER_DEATH)
     }
 
     /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
@@ -83,10 +86,10 @@ impl Crew {
         shard_id: u32,
         session: Option<Session>,
         presence: Option<Box<RawValue>>,
+        status: Arc<ShardStatus>,
         rest: Duration,
     ) -> Member {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let status = Arc::new(ShardStatus::new());
         let mut settings = self.settings(shard_id);
         if presence.is_some() {
             settings.presence.clone_from(&presence);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -15,12 +16,13 @@ use tracing::{debug, trace, warn};
 
 use super::guilds::Guilds;
 use super::machine::{
-    Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
+    Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+use super::measure::Measure;
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
 use super::state::ShardState;
-use super::status::ShardStatus;
+use super::status::{ShardStatus, Snapshot};
 use crate::identify::line::Line;
 use crate::protocol::{Compression, OpCode, Scanner, guild_id_of};
 use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, wall_clock_ns};
@@ -57,6 +59,9 @@ pub(crate) trait Owner: Send + Sync + 'static {
 
     /// The shard changed its state. The host is told already.
     fn changed(&self, shard_id: u32, change: &StateChange);
+
+    /// Something took so long.
+    fn measured(&self, measure: Measure, took: Duration);
 }
 
 /// What a shard shares with the rest of its client.
@@ -92,6 +97,7 @@ pub(crate) async fn run(
     mut mail: mpsc::UnboundedReceiver<Mail>,
     surroundings: Surroundings,
 ) {
+    let counts = Counts::after(&surroundings.status.get());
     let mut driver = Driver {
         shard_id: settings.identify.shard_id,
         compression: settings.compression,
@@ -106,7 +112,7 @@ pub(crate) async fn run(
         guilds: Guilds::default(),
         blocked: false,
         clock: Clock::now(),
-        counts: Counts::default(),
+        counts,
     };
     let queue = Arc::clone(&driver.surroundings.queue);
     let mut timer = Box::pin(sleep_until(Instant::now()));
@@ -165,13 +171,29 @@ fn set_timer(timer: Pin<&mut Sleep>, due: Option<std::time::Instant>) -> bool {
 type Opening = Pin<Box<dyn Future<Output = Result<WebSocket, String>> + Send>>;
 
 /// What the driver counts; the machine counts the rest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    /// What machines of this shard counted that met a bug.
+    before: Counters,
     events: u64,
     bytes_received: u64,
     bytes_inflated: u64,
     last_event_at: Option<std::time::Instant>,
     last_error: Option<String>,
+}
+
+impl Counts {
+    /// Goes on from what was counted before.
+    fn after(last: &Snapshot) -> Self {
+        Self {
+            before: last.counters,
+            events: last.events,
+            bytes_received: last.bytes_received,
+            bytes_inflated: last.bytes_inflated,
+            last_event_at: last.last_event_at,
+            last_error: None,
+        }
+    }
 }
 
 /// One shard and its socket.
@@ -238,6 +260,8 @@ impl Driver {
                 Output::Settled { command_id, outcome } => {
                     self.surroundings.owner.settled(self.shard_id, command_id, outcome);
                 }
+                Output::Measured(measure, took) => self.surroundings.owner.measured(measure, took),
+                Output::Warning(text) => warn!(shard = self.shard_id, "{text}"),
             }
         }
     }
@@ -284,7 +308,7 @@ impl Driver {
             status.events = counts.events;
             status.bytes_received = counts.bytes_received;
             status.bytes_inflated = counts.bytes_inflated;
-            status.counters = machine.counters();
+            status.counters = counts.before.and(machine.counters());
             status.commands_held = machine.commands_held();
             status.commands_left = machine.commands_left(now);
             status.last_event_at = counts.last_event_at;
@@ -292,6 +316,7 @@ impl Driver {
                 status.last_error.clone_from(&counts.last_error);
             }
             status.blocked = *blocked;
+            status.silent = machine.is_silent();
         });
     }
 

@@ -5,19 +5,24 @@
 //! their own and are part of the machine.
 
 mod backoff;
+mod cause;
 pub(crate) mod driver;
 mod guilds;
 mod heartbeat;
 mod limiter;
 mod machine;
+mod measure;
 mod session;
 mod stage;
 mod state;
 pub(crate) mod status;
 mod timers;
+mod watchdog;
 
+pub use cause::{Cause, Reconnects};
 pub use machine::{
     Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+pub use measure::Measure;
 pub use session::Session;
 pub use state::ShardState;

@@ -134,7 +134,7 @@ impl Client {
         self.0.overview().to_json()
     }
 
-    /// The same as numbers, in Prometheus' text format.
+    /// The same as numbers, in the OpenMetrics format.
     pub fn metrics_text(&self) -> String {
         metrics::to_openmetrics(&self.0.overview())
     }

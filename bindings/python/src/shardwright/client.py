@@ -72,6 +72,8 @@ class Client:
         identify: Optional[Mapping[str, Any]] = None,
         threads: Optional[int] = None,
         log: Optional[Mapping[str, str]] = None,
+        profile: Optional[str] = None,
+        metrics_address: Optional[str] = None,
         api_url: Optional[str] = None,
         gateway_url: Optional[str] = None,
         ca_file: Union[str, os.PathLike[str], None] = None,
@@ -97,7 +99,7 @@ class Client:
             # Needed by request_guild_members, and kept from the program if it did not ask for them.
             self._hidden = frozenset((CHUNK, RATE_LIMITED)) - self._wanted
             names = sorted(self._wanted | self._hidden)
-        if log is None and not os.environ.get("SHARDWRIGHT_LOG"):
+        if log is None and profile is None and not os.environ.get("SHARDWRIGHT_LOG"):
             log = {"to": "events", "level": _log_level()}
         config = {
             "token": token,
@@ -112,6 +114,8 @@ class Client:
             "identify": _plain(identify),
             "threads": threads,
             "log": _plain(log),
+            "profile": profile,
+            "metrics_address": metrics_address,
             "api_url": api_url,
             "gateway_url": gateway_url,
             "ca_file": None if ca_file is None else os.fspath(ca_file),

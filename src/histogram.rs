@@ -108,7 +108,9 @@ mod tests {
         for bounds in [&FAST_S, &SLOW_S] {
             assert!(bounds.is_sorted());
             let histogram = Histogram::new(bounds);
-            bounds.iter().for_each(|bound| histogram.add(Duration::from_secs_f64(*bound)));
+            for bound in bounds {
+                histogram.add(Duration::from_secs_f64(*bound));
+            }
             histogram.add(Duration::from_secs(1_000_000));
             let Distribution { buckets, sum_s } = histogram.get();
             assert!(buckets.iter().all(|(_, count)| *count == 1), "{buckets:?}");

@@ -49,9 +49,6 @@ const MAX_BAD_PAYLOADS: u32 = 5;
 /// The longest reason of a change of state. Close reasons, with advice around them, are shorter.
 const MAX_REASON_BYTES: usize = 1_024;
 
-/// How late a heartbeat is when the machine was suspended, or stood still, rather than busy.
-const SUSPENDED: Duration = Duration::from_secs(5);
-
 /// How long commands rest after Discord closed a connection for sending too much (4008).
 const RATE_LIMITED_REST: Duration = Duration::from_secs(10);
 
@@ -810,7 +807,7 @@ impl Machine {
     /// The regular beat, and the check of the last one.
     fn heartbeat_due(&mut self, now: Instant) {
         let Some(heart) = &mut self.heart else { return };
-        if now.saturating_duration_since(heart.next()) >= SUSPENDED {
+        if heart.wakes(now) {
             // What came meanwhile is still to be read, so that what is missing proves nothing.
             heart.sign_of_life(now);
             if let Some(watchdog) = &mut self.watchdog {

@@ -232,7 +232,8 @@ mod tests {
         assert!((600..683).contains(&first), "{resumes:?}");
         assert_eq!(resumes.len(), 6, "{resumes:?}");
         assert!(resumes.windows(3).all(|r| r[2] - r[1] > (r[1] - r[0]) * 3 / 2), "{resumes:?}");
-        assert_eq!(said.len(), 13, "a warning before each resume, and one that waits for its own");
+        let warnings = said.len() - resumes.len();
+        assert!((6..=7).contains(&warnings), "one before each resume: {said:?}");
         assert!((300..342).contains(&said[0].0));
     }
 
@@ -252,19 +253,17 @@ mod tests {
         assert!(!alarms(&mut dog, now, Duration::from_secs(400)).is_empty());
         assert!(dog.is_worried());
 
-        let said = alarms(&mut resumed, now, Duration::from_secs(700));
+        let said = alarms(&mut resumed, now, Duration::from_secs(640));
         assert!(matches!(said.last(), Some((_, Alarm::Resume(_)))));
-        let then = now + Duration::from_secs(700);
+        let then = now + Duration::from_secs(661);
         resumed.event(then);
         resumed.check(then + WINDOW);
         assert!(resumed.talking > TALKATIVE && resumed.doublings == 0 && !resumed.is_worried());
 
         let hours = Duration::from_secs(8 * 3_600);
-        let mut at = now;
-        while at < now + hours {
-            at += BEAT;
-            natural.check(at);
-        }
+        let said = alarms(&mut natural, now, hours);
+        assert!(matches!(said.last(), Some((_, Alarm::Odd(_)))), "the last resume is long ago");
+        let at = now + hours + WINDOW;
         natural.event(at);
         natural.check(at + WINDOW);
         assert!(natural.talking < TALKATIVE / 2.0, "{}", natural.talking);

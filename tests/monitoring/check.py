@@ -189,6 +189,7 @@ def check(simulator: Simulator, client: Client, prometheus: Prometheus, address:
     # Every name that is used is one of the scrape.
     dashboard = json.loads((EXAMPLES / "grafana.json").read_text())
     check_dashboard(dashboard)
+    until("an answered heartbeat", lambda: prometheus.query("shardwright_latency_seconds"))
     known = set(prometheus.ask("label/__name__/values"))
     used = [(f"the alert {rule['name']}", rule["query"]) for rule in rules] + list(queries(dashboard))
     for place, query in used:
@@ -228,6 +229,8 @@ def main() -> None:
     promtool("config", str(EXAMPLES / "prometheus.yml"))
     with Simulator(shards=2, guilds=20) as simulator, tempfile.TemporaryDirectory() as folder:
         simulator.do("traffic", events_per_second=50)
+        # Some metrics are there once a heartbeat was answered.
+        simulator.do("configure", options={"heartbeat_interval_ms": 1_000})
         intents = ["GUILDS", "GUILD_MESSAGES", "GUILD_MESSAGE_TYPING", "GUILD_MEMBERS"]
         client = Client(
             simulator.token,

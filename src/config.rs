@@ -94,8 +94,14 @@ pub struct Config {
     pub events: Option<Vec<String>>,
     /// The bounds of the event queue.
     pub queue: QueueConfig,
+    /// What happens to events that the host had not finished when its process ended.
+    pub delivery: Delivery,
+    /// The file that sessions survive a restart in.
+    pub sessions: Option<PathBuf>,
     /// Session starts of the day that are never used.
     pub budget_reserve: u32,
+    /// What happens when only those are left.
+    pub when_low: WhenLow,
     /// Threads of the runtime.
     pub threads: usize,
     /// Where the engine's log goes.
@@ -148,6 +154,28 @@ impl Default for QueueConfig {
     fn default() -> Self {
         Self { max_events: 65_536, max_bytes: 64 << 20, when_full: WhenFull::Block }
     }
+}
+
+/// When an event is done with, for a session that is resumed after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// As soon as the host took it: it never comes twice.
+    #[default]
+    AtMostOnce,
+    /// When the host released it: it comes again if the process ends before that.
+    AtLeastOnce,
+}
+
+/// What happens when the session starts of the day are used up to the reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenLow {
+    /// Shards wait for the reset.
+    #[default]
+    Wait,
+    /// The client is refused.
+    Refuse,
 }
 
 /// Where the engine's log goes.
@@ -288,8 +316,9 @@ struct Typed<'a> {
     /// on; `drop_oldest` drops dispatches and tells you how many.
     #[serde(default)]
     queue: QueueConfig,
-    /// `{"budget_reserve":50}` · Session starts of the day that are never used; below it shards wait for
-    /// the reset and say so.
+    /// `{"budget_reserve":50, "when_low":"wait"}` · Session starts of the day that are never used. When
+    /// only those are left, shards `wait` for the reset and say until when; with `refuse` the client
+    /// is refused instead (FATAL), for a host that would rather end.
     #[serde(default)]
     identify: TypedIdentify,
     /// cores, at most 4 · Threads of the engine, 1 to 256.
@@ -314,10 +343,15 @@ struct Typed<'a> {
     /// none · `http://[user:password@]host:port`, or `https://`: all connections go through this HTTP
     /// proxy. A password is percent-encoded.
     proxy: Option<Zeroizing<String>>,
-    /// `"at_most_once"` · `"at_least_once"` is for a later version.
-    delivery: Option<Delivery>,
-    /// none · For a later version.
+    /// none · `"sqlite:PATH"`: a file in which sessions and the day's identifies survive a restart. Shards
+    /// then resume, without an identify and without a wait; see [Restarts](#restarts). Env
+    /// `SHARDWRIGHT_SESSIONS`.
     sessions: Option<String>,
+    /// `"at_most_once"` · What a restart does with events that you had got but not finished. With
+    /// `at_least_once` a session is resumed after the last event below which you released all, so that
+    /// they come again, flagged as replayed. Needs `sessions`.
+    #[serde(default)]
+    delivery: Delivery,
     /// none · For a later version.
     backplane: Option<String>,
     /// none · For a later version.
@@ -349,11 +383,12 @@ impl TypedLog {
 #[serde(default, deny_unknown_fields)]
 struct TypedIdentify {
     budget_reserve: u32,
+    when_low: WhenLow,
 }
 
 impl Default for TypedIdentify {
     fn default() -> Self {
-        Self { budget_reserve: 50 }
+        Self { budget_reserve: 50, when_low: WhenLow::Wait }
     }
 }
 
@@ -371,14 +406,6 @@ impl Default for TypedProperties {
         let library = || "shardwright".to_owned();
         Self { os: std::env::consts::OS.to_owned(), browser: library(), device: library() }
     }
-}
-
-/// `delivery` as typed.
-#[derive(Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum Delivery {
-    AtMostOnce,
-    AtLeastOnce,
 }
 
 /// The object form of `shards`.
@@ -413,13 +440,8 @@ impl Typed<'_> {
     /// What the typed values mean.
     fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
         let env = |name| env(name).filter(|value| !value.is_empty());
-        not_yet("sessions", self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS")).is_some())?;
         not_yet("backplane", self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE")).is_some())?;
         not_yet("store", self.store.or_else(|| env("SHARDWRIGHT_STORE")).is_some())?;
-        not_yet(
-            "delivery: \"at_least_once\"",
-            self.delivery.is_some_and(|delivery| delivery == Delivery::AtLeastOnce),
-        )?;
 
         let token = self.token.or_else(|| env("DISCORD_TOKEN").map(Zeroizing::new));
         let token = token.ok_or_else(|| {
@@ -434,6 +456,9 @@ impl Typed<'_> {
                 None => self.profile.map_or(Ok(Shards::Auto), Profile::shards)?,
             },
         };
+        let sessions = self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS"));
+        let sessions = sessions.as_deref().map(check_sessions).transpose()?;
+        check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
         let gateway_url = self.gateway_url.as_deref().map(GatewayUrl::parse).transpose();
         let log = match (self.log, env("SHARDWRIGHT_LOG")) {
@@ -462,7 +487,10 @@ impl Typed<'_> {
                 max_bytes: in_range("queue.max_bytes", self.queue.max_bytes, 1 << 16, 1 << 40)?,
                 when_full: self.queue.when_full,
             },
+            delivery: self.delivery,
+            sessions,
             budget_reserve: self.identify.budget_reserve,
+            when_low: self.identify.when_low,
             threads: in_range("threads", self.threads.unwrap_or(cores.min(4)), 1, 256)?,
             log,
             metrics_address: self
@@ -526,6 +554,32 @@ where
         return Err(invalid(key, format!("is {value}; it must be between {min} and {max}")));
     }
     Ok(value)
+}
+
+/// `sqlite:PATH`.
+fn check_sessions(text: &str) -> Result<PathBuf, Error> {
+    if text == "backplane" {
+        return not_yet("sessions: \"backplane\"", true).map(|()| PathBuf::new());
+    }
+    let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
+        .ok_or_else(|| invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\"")))
+}
+
+/// Whether what is asked for can be kept.
+fn check_delivery(delivery: Delivery, stored: bool, when_full: WhenFull) -> Result<(), Error> {
+    if delivery == Delivery::AtMostOnce {
+        return Ok(());
+    }
+    if !stored {
+        let why = "is \"at_least_once\", which needs `sessions`: a file that survives the process";
+        return Err(invalid("delivery", why));
+    }
+    if when_full == WhenFull::DropOldest {
+        let why = "is \"at_least_once\", but `queue.when_full` is \"drop_oldest\"; use \"block\"";
+        return Err(invalid("delivery", why));
+    }
+    Ok(())
 }
 
 /// A presence that fits an identify.
@@ -873,17 +927,37 @@ mod tests {
     #[test]
     fn keys_of_later_versions_say_so() {
         for extra in [
-            r#""sessions":"sqlite:x""#,
+            r#""sessions":"backplane""#,
             r#""backplane":"redis://x""#,
             r#""store":"sqlite:x""#,
-            r#""delivery":"at_least_once""#,
             r#""shards":"lease""#,
         ] {
             let error = read(&with(extra)).expect_err(extra);
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.to_string().contains("not in this build yet"), "{error}");
         }
-        assert!(read(&with(r#""delivery":"at_most_once""#)).is_ok());
+    }
+
+    #[test]
+    fn sessions_and_delivery_fit_together() {
+        let kept = read(&with(r#""sessions":"sqlite:/x/y.db","delivery":"at_least_once""#));
+        let kept = kept.expect("complete");
+        assert_eq!(kept.sessions.as_deref(), Some(std::path::Path::new("/x/y.db")));
+        assert_eq!(kept.delivery, Delivery::AtLeastOnce);
+        let plain = read(&with(r#""delivery":"at_most_once""#)).expect("complete");
+        assert_eq!((plain.delivery, plain.sessions), (Delivery::AtMostOnce, None));
+        for (keys, parts) in [
+            (r#""delivery":"at_least_once""#, ["`delivery`", "`sessions`"]),
+            (r#""sessions":"redis://x""#, ["`sessions`", "sqlite:PATH"]),
+            (r#""sessions":"sqlite:""#, ["`sessions`", "sqlite:PATH"]),
+            (
+                r#""sessions":"sqlite:x","delivery":"at_least_once","queue":{"when_full":"drop_oldest"}"#,
+                ["`queue.when_full`", "block"],
+            ),
+        ] {
+            let error = error(&with(keys));
+            assert!(parts.iter().all(|part| error.contains(part)), "{keys}: {error}");
+        }
     }
 
     /// Scenario 73: neither a token in the wrong place nor a proxy's password is repeated.

@@ -33,6 +33,8 @@ pub(crate) struct Overview {
     pub(crate) fatal: Option<String>,
     /// Whether that is the client, and so all of it.
     pub(crate) is_refused: bool,
+    /// Why sessions cannot be kept at the moment.
+    pub(crate) sessions_error: Option<String>,
     /// The session start limit as the gate counts it.
     pub(crate) limit: Option<SessionStartLimit>,
     /// Session starts of it that are never used.
@@ -85,6 +87,7 @@ impl Overview {
             "uptime_ms": millis(self.uptime),
             "fatal": self.fatal,
             "metrics_address": self.metrics_address,
+            "sessions_error": self.sessions_error,
             "shard_total": self.shard_total,
             "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),
             "session_start_limit": limit,

@@ -20,6 +20,7 @@ mod metrics;
 pub mod protocol;
 pub mod queue;
 pub mod rest;
+mod sessions;
 pub mod shard;
 mod sync;
 pub mod transport;

@@ -186,7 +186,7 @@ impl Drop for World {
     }
 }
 
-/// A READY of 16 MB: as one frame, in fragments, and compressed both ways.
+/// Scenario 31: a READY of 16 MB, as one frame, in fragments, and compressed both ways.
 #[test]
 fn a_ready_of_16_mb() {
     let fragments = ConnectPlan { split: Some(Split::Frames(1_000)), ..ConnectPlan::default() };
@@ -226,7 +226,7 @@ fn a_bomb_of_64_mb() {
     }
 }
 
-/// A server that sends 200 MB while the host sleeps: with `block` the socket is left unread, with
+/// Scenario 74: a server that sends 200 MB while the host sleeps: with `block` the socket is left unread, with
 /// `drop_oldest` the oldest events go.
 #[test]
 fn a_server_that_never_stops() {

@@ -514,6 +514,10 @@ mod tests {
                 "33 bytes",
             ),
             (
+                r#"{"type":"request_guild_members","guild_id":"1","query":"","nonce":"ééééééééééééééééé"}"#,
+                "34 bytes",
+            ),
+            (
                 &format!(r#"{{"type":"request_guild_members","guild_id":"1","user_ids":[{ids}]}}"#),
                 "101 ids",
             ),
@@ -538,5 +542,16 @@ mod tests {
         ] {
             assert_eq!(error(text).kind(), ErrorKind::Unsupported);
         }
+    }
+
+    /// Scenario 61: what Discord just takes is not refused.
+    #[test]
+    fn the_longest_member_requests_pass() {
+        let ids = vec!["\"1\""; MAX_USER_IDS].join(",");
+        let nonce = "é".repeat(MAX_NONCE_BYTES / 2);
+        let (_, payload) = sent(&format!(
+            r#"{{"type":"request_guild_members","guild_id":"1","user_ids":[{ids}],"nonce":"{nonce}"}}"#
+        ));
+        assert!(payload.contains(&nonce) && payload.contains(&ids), "{payload}");
     }
 }

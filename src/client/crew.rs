@@ -42,11 +42,16 @@ impl Crew {
         Self { shared, plan, line, events, tasks: JoinSet::new(), shard_of_task: HashMap::new() }
     }
 
-    /// Starts all shards of the plan.
-    pub(super) fn launch_all(&mut self) -> BTreeMap<u32, Member> {
+    /// Starts all shards of the plan, with the sessions there are for them.
+    pub(super) fn launch_all(
+        &mut self,
+        mut sessions: BTreeMap<u32, Session>,
+    ) -> BTreeMap<u32, Member> {
         let ids = self.plan.ids.clone();
-        let status = || Arc::new(ShardStatus::new());
-        let launch = |id| (id, self.launch(id, None, None, status(), Duration::ZERO));
+        let launch = |id| {
+            let (session, status) = (sessions.remove(&id), Arc::new(ShardStatus::new()));
+            (id, self.launch(id, session, None, status, Duration::ZERO))
+        };
         ids.into_iter().map(launch).collect()
     }
 
@@ -95,7 +100,10 @@ impl Crew {
             settings.presence.clone_from(&presence);
             status.update(|status| status.presence = presence);
         }
+        let keeper = self.shared.keeper.as_ref();
+        let progress = keeper.map(|keeper| keeper.progress(shard_id, session.as_ref()));
         let surroundings = Surroundings {
+            progress: progress.clone(),
             queue: Arc::clone(&self.shared.queue),
             line: self.line.clone(),
             dialer: self.shared.dialer.clone(),
@@ -109,7 +117,7 @@ impl Crew {
             driver::run(settings, session, seed, mail, surroundings).await;
         });
         self.shard_of_task.insert(task.id(), shard_id);
-        Member { mailbox, status }
+        Member { mailbox, status, progress }
     }
 
     /// What makes a shard this shard.

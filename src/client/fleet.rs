@@ -8,6 +8,7 @@ use super::command::{Command, soundboard_sounds};
 use super::replies::Replies;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::Payload;
+use crate::queue::Progress;
 use crate::shard;
 use crate::shard::driver::{Mail, Mailbox};
 use crate::shard::status::ShardStatus;
@@ -19,6 +20,8 @@ pub(super) struct Member {
     pub(super) mailbox: Mailbox,
     /// What can be seen of it.
     pub(super) status: Arc<ShardStatus>,
+    /// How far the host has come with its events, if sessions are kept.
+    pub(super) progress: Option<Arc<Progress>>,
 }
 
 /// The shards of a client.

@@ -1,6 +1,7 @@
 //! The life of a client, from start to stop: one task.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,9 +12,12 @@ use super::crew::Crew;
 use super::fleet::Fleet;
 use super::shared::{InCaseOfPanic, Shared, Stage, lock};
 use super::startup::{self, GatewayInfo, Plan};
+use crate::config::WhenLow;
 use crate::error::ErrorKind;
-use crate::identify::{Gate, GateEvent, line};
+use crate::identify::line::Desk;
+use crate::identify::{Gate, GateEvent, SessionStartLimit, line};
 use crate::queue::NO_SHARD;
+use crate::sessions::LastStart;
 use crate::shard::driver::Mail;
 use crate::shard::{ShardState, StopMode};
 
@@ -33,7 +37,7 @@ impl Shared {
         });
         let mut stop = self.stop.subscribe();
         let plan = tokio::select! {
-            plan = self.plan() => plan,
+            plan = self.prepare() => plan,
             _ = stop.wait_for(Option::is_some) => None,
         };
         if let Some(plan) = plan {
@@ -48,12 +52,35 @@ impl Shared {
         self.end();
     }
 
-    /// Asks `/gateway/bot` until it answers; `None` when it refused the token.
-    async fn plan(&self) -> Option<Plan> {
+    /// Plans the start: with what was kept, if that is enough to resume everything, else with what
+    /// `/gateway/bot` says.
+    async fn prepare(&self) -> Option<Plan> {
+        let mut last = None;
+        if let Some(keeper) = &self.keeper {
+            keeper.open().await;
+            if let Some((start, resumable)) = keeper.last_start().await {
+                let plan = startup::plan_without_info(&self.config, Some(&start));
+                let plan = plan.filter(|plan| plan.total.get() == start.shard_total);
+                if plan
+                    .as_ref()
+                    .is_some_and(|plan| plan.ids.iter().all(|id| resumable.contains(id)))
+                {
+                    return plan;
+                }
+                last = (!resumable.is_empty()).then_some(start);
+            }
+        }
+        self.plan(last.as_ref()).await
+    }
+
+    /// Asks `/gateway/bot` until it answers; `None` when it refused the token. `last` is what the last
+    /// process started with, if any session of it can be resumed.
+    async fn plan(&self, last: Option<&LastStart>) -> Option<Plan> {
         let mut longest = STARTUP_RETRY;
         loop {
             let info = GatewayInfo::ask(&self.rest).await;
-            let error = match info.and_then(|info| startup::plan(&self.config, &info)) {
+            let last_total = last.map(|last| last.shard_total);
+            let error = match info.and_then(|info| startup::plan(&self.config, &info, last_total)) {
                 Ok(plan) => return Some(plan),
                 Err(error) if error.kind() == ErrorKind::Fatal => {
                     self.refuse(NO_SHARD, &error.to_string(), None);
@@ -62,9 +89,9 @@ impl Shared {
                 Err(error) => error,
             };
             warn!("{error}");
-            if let Some(plan) = startup::plan_without_info(&self.config) {
+            if let Some(plan) = startup::plan_without_info(&self.config, last) {
                 warn!(
-                    "going on with the gateway and the shards of the config, one identify at a time"
+                    "going on with the gateway and the shards that are known, one identify at a time"
                 );
                 return Some(plan);
             }
@@ -91,24 +118,19 @@ impl Shared {
                 plan.ids.len()
             );
         }
-        let (teller, observer) = (Arc::downgrade(self), Arc::downgrade(self));
-        let (line, gatekeeper) = line::open(
-            Gate::new(plan.limit, reserve),
-            move |event| {
-                if let Some(shared) = teller.upgrade() {
-                    shared.gate_says(event);
-                }
-            },
-            move |limit| {
-                if let Some(shared) = observer.upgrade() {
-                    *lock(&shared.limit) = Some(limit);
-                }
-            },
-        );
+        let mut gate = Gate::new(plan.limit, reserve);
+        let mut sessions = BTreeMap::new();
+        if let Some(keeper) = &self.keeper {
+            keeper.recall(&mut gate).await;
+            sessions = keeper.load(&plan).await;
+        }
+        let desk = GateDesk(Arc::downgrade(self));
+        let (line, gatekeeper) = line::open(gate, plan.is_asked, desk);
         let total = plan.total;
         let mut crew = Crew::new(Arc::clone(self), plan, line);
-        self.set_running(Fleet { total, members: crew.launch_all() });
+        self.set_running(Fleet { total, members: crew.launch_all(sessions) });
         let gatekeeper = tokio::spawn(gatekeeper);
+        let storing = tokio::spawn(Arc::clone(self).keep_sessions());
         loop {
             tokio::select! {
                 biased;
@@ -130,6 +152,27 @@ impl Shared {
         }
         crew.abort().await;
         gatekeeper.abort();
+        storing.abort();
+        self.save_sessions();
+    }
+
+    /// Stores the sessions while there are any to store.
+    async fn keep_sessions(self: Arc<Self>) {
+        let Some(keeper) = &self.keeper else { return };
+        keeper
+            .run(|look| {
+                if let Some(fleet) = self.stage().fleet() {
+                    look(fleet);
+                }
+            })
+            .await;
+    }
+
+    /// Stores the sessions once more, as they are now.
+    pub(super) fn save_sessions(&self) {
+        if let (Some(keeper), Some(fleet)) = (&self.keeper, self.stage().fleet()) {
+            keeper.save(fleet);
+        }
     }
 
     /// A shard's task died of a bug: the host is told, its commands are answered, and it starts
@@ -150,7 +193,10 @@ impl Shared {
     }
 
     /// Hands on what the identify gate says.
-    fn gate_says(&self, event: GateEvent) {
+    async fn gate_says(&self, event: GateEvent) {
+        if let (GateEvent::Granted { shard_id, .. }, Some(keeper)) = (event, &self.keeper) {
+            keeper.note_identify(shard_id).await;
+        }
         let (shard_id, mail) = match event {
             GateEvent::Near { shard_id, ticket } => (shard_id, Mail::GateNear { ticket }),
             GateEvent::Granted { shard_id, ticket } => (shard_id, Mail::GateGranted { ticket }),
@@ -160,6 +206,20 @@ impl Shared {
                     "only {remaining} session starts are left of today's and they are kept in \
                      reserve; nobody identifies for the next {wait_s} s, when the limit resets"
                 );
+                if self.config.when_low == WhenLow::Refuse {
+                    self.refuse(NO_SHARD, &reason, None);
+                    return;
+                }
+                warn!("{reason}");
+                self.say(NO_SHARD, ShardState::Queued, ShardState::Queued, reason);
+                return;
+            }
+            GateEvent::Slowed { unanswered, window } => {
+                let reason = format!(
+                    "{unanswered} identifies in a row did not lead to READY; to spare the session start \
+                     limit, the next ones go out {} s apart",
+                    window.as_secs()
+                );
                 warn!("{reason}");
                 self.say(NO_SHARD, ShardState::Queued, ShardState::Queued, reason);
                 return;
@@ -168,5 +228,36 @@ impl Shared {
         if let Some(fleet) = self.stage().fleet() {
             fleet.tell(shard_id, mail);
         }
+    }
+}
+
+/// The identify gate's way to its client.
+struct GateDesk(Weak<Shared>);
+
+impl Desk for GateDesk {
+    async fn tell(&self, event: GateEvent) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.gate_says(event).await;
+        }
+    }
+
+    async fn answered(&self) {
+        if let Some(shared) = self.0.upgrade()
+            && let Some(keeper) = &shared.keeper
+        {
+            keeper.note_answered().await;
+        }
+    }
+
+    fn observe(&self, limit: SessionStartLimit) {
+        if let Some(shared) = self.0.upgrade() {
+            *lock(&shared.limit) = Some(limit);
+        }
+    }
+
+    async fn ask(&self) -> Option<SessionStartLimit> {
+        let shared = self.0.upgrade()?;
+        let info = GatewayInfo::ask(&shared.rest).await.ok()?;
+        Some(startup::limit(info.session_start_limit))
     }
 }

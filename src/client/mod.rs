@@ -9,6 +9,7 @@ mod command;
 mod crew;
 mod endpoint;
 mod fleet;
+mod keeper;
 mod latch;
 mod life;
 mod replies;
@@ -97,6 +98,12 @@ impl Client {
             _ => error,
         })?;
         self.0.verdict()
+    }
+
+    /// Stores the sessions once more, when the host has taken and released what it wants to: for the end,
+    /// after everything has stopped. Does nothing without `sessions`.
+    pub fn save_sessions(&self) {
+        self.0.save_sessions();
     }
 
     /// Accepts a command; its reply comes as an event.

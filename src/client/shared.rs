@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::command::Command;
 use super::fleet::Fleet;
+use super::keeper::Keeper;
 use super::latch::Latch;
 use super::replies::Replies;
 use super::startup;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) rest: Rest,
     pub(super) queue: Arc<EventQueue>,
     pub(super) replies: Replies,
+    /// What keeps its sessions, if they are to survive the process.
+    pub(super) keeper: Option<Keeper>,
     /// Where it stands.
     stage: RwLock<Stage>,
     /// How to stop, once that is wanted.
@@ -131,6 +134,7 @@ impl Shared {
         Ok(Self {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
+            keeper: Keeper::new(&config)?,
             config,
             replies: Replies::new(Arc::clone(&queue)),
             queue,
@@ -365,6 +369,7 @@ impl Shared {
             shards: members.map(|(id, member)| (*id, member.status.get())).collect(),
             fatal,
             is_refused,
+            sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {
@@ -404,6 +409,9 @@ impl Owner for Shared {
     fn changed(&self, shard_id: u32, change: &StateChange) {
         match change.to {
             ShardState::Ready => {
+                if let Some(keeper) = &self.keeper {
+                    keeper.hurry();
+                }
                 let ready = {
                     let mut progress = lock(&self.progress);
                     progress.ready.insert(shard_id);

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::identify::SessionStartLimit;
 use crate::protocol::GatewayUrl;
 use crate::rest::{Response, Rest};
+use crate::sessions::LastStart;
 
 /// What `/gateway/bot` says.
 ///
@@ -49,6 +50,8 @@ pub(super) struct Plan {
     pub(super) ids: Vec<u32>,
     /// The session start limit.
     pub(super) limit: SessionStartLimit,
+    /// Whether that is what Discord said just now.
+    pub(super) is_asked: bool,
 }
 
 impl GatewayInfo {
@@ -82,11 +85,16 @@ pub(super) async fn ask(rest: &Rest) -> Result<Response, Error> {
     }
 }
 
-/// What the config and `/gateway/bot` mean together.
+/// What the config and `/gateway/bot` mean together. With `"auto"` a number of shards whose sessions
+/// can be resumed is kept, even if Discord would recommend another one by now.
 ///
 /// # Errors
 /// `Io` when what Discord said makes no sense.
-pub(super) fn plan(config: &Config, info: &GatewayInfo) -> Result<Plan, Error> {
+pub(super) fn plan(
+    config: &Config,
+    info: &GatewayInfo,
+    last_total: Option<u32>,
+) -> Result<Plan, Error> {
     let senseless = |why: String| Error::new(ErrorKind::Io, format!("/gateway/bot: {why}"));
     let gateway = match &config.gateway_url {
         Some(url) => url.clone(),
@@ -95,26 +103,36 @@ pub(super) fn plan(config: &Config, info: &GatewayInfo) -> Result<Plan, Error> {
     let (total, ids) = match &config.shards {
         Shards::Fixed { total, ids } => (*total, ids.clone()),
         Shards::Auto => {
-            let total = NonZeroU32::new(info.shards)
+            let total = NonZeroU32::new(last_total.unwrap_or(info.shards))
                 .filter(|total| total.get() <= MAX_SHARDS.min(MAX_SHARD_TOTAL))
                 .ok_or_else(|| senseless(format!("it recommends {} shards", info.shards)))?;
             (total, (0..total.get()).collect())
         }
     };
-    Ok(Plan { gateway, total, ids, limit: limit(info.session_start_limit) })
+    Ok(Plan { gateway, total, ids, limit: limit(info.session_start_limit), is_asked: true })
 }
 
-/// The plan when `/gateway/bot` cannot be asked but the config says all that is needed: one identify
-/// at a time, and nothing known of the day's budget.
-pub(super) fn plan_without_info(config: &Config) -> Option<Plan> {
-    let gateway = config.gateway_url.clone()?;
-    let Shards::Fixed { total, ids } = &config.shards else { return None };
-    let unknown = StartLimit { total: 1_000, remaining: 1_000, reset_after: 0, max_concurrency: 1 };
-    Some(Plan { gateway, total: *total, ids: ids.clone(), limit: limit(unknown) })
+/// The plan without `/gateway/bot`, if the config, or what the last process started with, says all that is
+/// needed.
+pub(super) fn plan_without_info(config: &Config, last: Option<&LastStart>) -> Option<Plan> {
+    let gateway = config.gateway_url.as_ref().or(last.map(|last| &last.gateway))?.clone();
+    let (total, ids) = match &config.shards {
+        Shards::Fixed { total, ids } => (*total, ids.clone()),
+        Shards::Auto => {
+            let total = NonZeroU32::new(last?.shard_total)?;
+            (total, (0..total.get()).collect())
+        }
+    };
+    // Without a word of Discord's: the least that bots have.
+    let (starts, max_concurrency) =
+        last.map_or((1_000, 1), |last| (last.starts_per_day, last.max_concurrency));
+    let limit =
+        limit(StartLimit { total: starts, remaining: starts, reset_after: 0, max_concurrency });
+    Some(Plan { gateway, total, ids, limit, is_asked: false })
 }
 
 /// The limit with its reset as a moment. A zero concurrency is taken for one.
-fn limit(limit: StartLimit) -> SessionStartLimit {
+pub(super) fn limit(limit: StartLimit) -> SessionStartLimit {
     /// A day is what Discord promises; more is a mistake somewhere.
     const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
     /// Nobody has more buckets than this.

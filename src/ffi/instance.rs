@@ -79,6 +79,7 @@ impl Instance {
             let _ = self.client.wait_stopped(Some(FREE_PATIENCE));
         }
         self.end_threads(THREAD_PATIENCE);
+        self.client.save_sessions();
     }
 
     /// Ends the threads. A runtime is never dropped: that would wait for a stuck one for ever.

@@ -81,3 +81,36 @@ impl Drop for BlockedSignals {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{LogConfig, LogLevel, LogSink, QueueConfig};
+    use crate::queue::EventQueue;
+
+    /// Scenario 77: what the threads of one client log goes to that client.
+    #[test]
+    fn each_client_has_its_own_log() {
+        let clients = ["one", "other"].map(|name| {
+            let queue = Arc::new(EventQueue::new(&QueueConfig::default()).expect("a descriptor"));
+            let config =
+                LogConfig { to: LogSink::Events, level: LogLevel::Info, ..LogConfig::default() };
+            let log = crate::log::subscriber(config, &queue, Box::new(|_, _, _| ()));
+            (name, queue, build(2, log).expect("threads"))
+        });
+        for (name, _, runtime) in &clients {
+            let name = *name;
+            let task = runtime.spawn(async move { tracing::info!("{name}") });
+            runtime.block_on(task).expect("no panic");
+        }
+        for (name, queue, _) in clients {
+            let mut lines = Vec::new();
+            let take = |event: crate::queue::Event| lines.push(event.data().to_vec());
+            queue.poll(9, Some(Duration::ZERO), take).expect("open");
+            assert_eq!(lines, [name.as_bytes()]);
+        }
+    }
+}

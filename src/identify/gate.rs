@@ -12,6 +12,16 @@ pub(super) const WINDOW: Duration = Duration::from_millis(5_250);
 /// the next one connects, so that no window passes unused and no socket stands around for minutes.
 const NEAR: usize = 2;
 
+/// Identifies in a row of one bucket that may stay without READY before the windows grow. A fleet that
+/// comes up in an orderly way has one or two of them.
+const UNANSWERED_ROUNDS: u32 = 8;
+
+/// The windows double this often: to 5.6 min.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// Discord counts session starts over this long.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How many sessions a bot may start, as `/gateway/bot` tells.
 ///
 /// Source: <https://discord.com/developers/docs/events/gateway#session-start-limit-object>.
@@ -43,6 +53,13 @@ pub enum GateEvent {
         shard_id: u32,
         /// Its place in line.
         ticket: u64,
+    },
+    /// The last identifies led to no READY, so the next ones go out further apart.
+    Slowed {
+        /// How many did not.
+        unanswered: u32,
+        /// Time between two identifies of a bucket.
+        window: Duration,
     },
     /// Nobody identifies before then: the day's session starts are used up to the reserve.
     Exhausted {
@@ -81,13 +98,67 @@ pub struct Gate {
     buckets: Vec<Bucket>,
     /// The reset that the client was told to wait for.
     announced: Option<Instant>,
+    /// Identifies since the last one that led to READY.
+    unanswered: u32,
+    /// The window that the client was told of.
+    slowed: Duration,
 }
 
 impl Gate {
     /// A gate that starts with an empty window.
     pub fn new(limit: SessionStartLimit, reserve: u32) -> Self {
         let buckets = vec![Bucket::default(); limit.max_concurrency.get() as usize];
-        Self { limit, reserve, buckets, announced: None }
+        Self { limit, reserve, buckets, announced: None, unanswered: 0, slowed: WINDOW }
+    }
+
+    /// Goes on where an earlier process, or another one, was: these identifies went out, the last
+    /// `unanswered` of them without READY.
+    pub fn remember(&mut self, identifies: impl Iterator<Item = (Instant, u32)>, unanswered: u32) {
+        self.unanswered = unanswered;
+        let window = self.window();
+        let mut today = 0;
+        for (at, shard_id) in identifies {
+            today += u32::from(at + DAY >= self.limit.resets_at);
+            let bucket = self.bucket(shard_id);
+            bucket.opens_at = bucket.opens_at.max(Some(at + window));
+        }
+        let left = self.limit.total.saturating_sub(today);
+        self.limit.remaining = self.limit.remaining.min(left);
+    }
+
+    /// Discord was asked again: what others used up is gone for us too. It is not believed when it says
+    /// more than is known, for the answer may come from a cache; only time brings identifies back.
+    pub fn learn(&mut self, limit: SessionStartLimit) {
+        self.limit.total = limit.total;
+        self.limit.remaining = limit.remaining.min(self.limit.remaining);
+        self.limit.resets_at = limit.resets_at.min(self.limit.resets_at);
+        if limit.max_concurrency != self.limit.max_concurrency {
+            self.limit.max_concurrency = limit.max_concurrency;
+            let buckets = vec![Bucket::default(); limit.max_concurrency.get() as usize];
+            let before = std::mem::replace(&mut self.buckets, buckets);
+            let opens_at = before.iter().filter_map(|bucket| bucket.opens_at).max();
+            self.buckets.iter_mut().for_each(|bucket| bucket.opens_at = opens_at);
+            for waiter in before.into_iter().flat_map(|bucket| bucket.line) {
+                self.bucket(waiter.shard_id).line.push_back(waiter);
+            }
+        }
+    }
+
+    /// An identify led to READY.
+    pub fn answered(&mut self) {
+        self.unanswered = 0;
+        self.slowed = WINDOW;
+    }
+
+    /// Whether anybody waits.
+    pub fn has_line(&self) -> bool {
+        self.buckets.iter().any(|bucket| !bucket.line.is_empty())
+    }
+
+    /// Time between two identifies of a bucket.
+    fn window(&self) -> Duration {
+        let rounds = self.unanswered / self.limit.max_concurrency;
+        WINDOW * (1 << rounds.saturating_sub(UNANSWERED_ROUNDS).min(MAX_DOUBLINGS))
     }
 
     /// The session start limit as the gate counts it.
@@ -120,21 +191,26 @@ impl Gate {
     pub fn poll(&mut self, now: Instant) -> Option<GateEvent> {
         if now >= self.limit.resets_at {
             self.limit.remaining = self.limit.total;
-            self.limit.resets_at = now + Duration::from_secs(24 * 60 * 60);
+            self.limit.resets_at = now + DAY;
             self.announced = None;
         }
         if self.limit.remaining <= self.reserve {
-            let waited_for = self.buckets.iter().any(|bucket| !bucket.line.is_empty());
-            if waited_for && self.announced != Some(self.limit.resets_at) {
+            if self.has_line() && self.announced != Some(self.limit.resets_at) {
                 self.announced = Some(self.limit.resets_at);
                 let SessionStartLimit { remaining, resets_at: until, .. } = self.limit;
                 return Some(GateEvent::Exhausted { remaining, until });
             }
             return None;
         }
-        let event = self.buckets.iter_mut().find_map(|bucket| bucket.poll(now));
+        let window = self.window();
+        if window > self.slowed {
+            self.slowed = window;
+            return Some(GateEvent::Slowed { unanswered: self.unanswered, window });
+        }
+        let event = self.buckets.iter_mut().find_map(|bucket| bucket.poll(now, window));
         if let Some(GateEvent::Granted { .. }) = event {
             self.limit.remaining -= 1;
+            self.unanswered += 1;
         }
         event
     }
@@ -142,8 +218,7 @@ impl Gate {
     /// When to ask [`Gate::poll`] again although nobody came or left.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.limit.remaining <= self.reserve {
-            let waited_for = self.buckets.iter().any(|bucket| !bucket.line.is_empty());
-            return waited_for.then_some(self.limit.resets_at);
+            return self.has_line().then_some(self.limit.resets_at);
         }
         let waiting = self.buckets.iter().filter(|bucket| bucket.line.iter().any(|w| w.armed));
         waiting.filter_map(|bucket| bucket.opens_at).min()
@@ -158,12 +233,12 @@ impl Gate {
 
 impl Bucket {
     /// The next thing to tell a shard of this bucket.
-    fn poll(&mut self, now: Instant) -> Option<GateEvent> {
+    fn poll(&mut self, now: Instant, window: Duration) -> Option<GateEvent> {
         if self.opens_at.is_none_or(|at| at <= now) {
             // In order, but a shard that is still connecting does not hold up the one behind it.
             if let Some(index) = self.line.iter().position(|waiter| waiter.armed) {
                 let Waiter { shard_id, ticket, .. } = self.line.remove(index)?;
-                self.opens_at = Some(now + WINDOW);
+                self.opens_at = Some(now + window);
                 return Some(GateEvent::Granted { shard_id, ticket });
             }
         }
@@ -176,8 +251,6 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn gate(max_concurrency: u32, remaining: u32, now: Instant) -> Gate {
         let limit = SessionStartLimit {
@@ -200,7 +273,11 @@ mod tests {
                     GateEvent::Near { shard_id, ticket } => {
                         connecting.push((now + connect, shard_id, ticket));
                     }
-                    GateEvent::Granted { shard_id, .. } => identified.push((shard_id, now - start)),
+                    GateEvent::Granted { shard_id, .. } => {
+                        identified.push((shard_id, now - start));
+                        gate.answered();
+                    }
+                    GateEvent::Slowed { .. } => {}
                     GateEvent::Exhausted { .. } => panic!("the budget is large enough"),
                 }
             }
@@ -298,5 +375,82 @@ mod tests {
         let later: Vec<_> = std::iter::from_fn(|| gate.poll(reset)).collect();
         assert_eq!(later.iter().filter(|e| granted(e)).count(), 2);
         assert_eq!(gate.limit().remaining, 998);
+    }
+
+    /// Scenario 28: a restart knows the identifies of the day and the last one of each bucket.
+    #[test]
+    fn a_restart_goes_on_where_the_last_process_was() {
+        let start = Instant::now() + DAY;
+        let mut gate = gate(2, 1_000, start);
+        let ago = |seconds: u64, shard_id| (start - Duration::from_secs(seconds), shard_id);
+        gate.remember([ago(3_600, 0), ago(2, 3), ago(1, 0)].into_iter(), 0);
+        // None of them is of this day: Discord's count began anew.
+        assert_eq!(gate.limit().remaining, 1_000);
+        for shard_id in [0, 1] {
+            gate.enter(shard_id, 1);
+            gate.arm(shard_id, 1);
+        }
+        while let Some(event) = gate.poll(start) {
+            assert!(matches!(event, GateEvent::Near { .. }), "{event:?}");
+        }
+        assert_eq!(gate.poll_timeout(), Some(start - Duration::from_secs(2) + WINDOW));
+
+        let mut gate =
+            Gate::new(SessionStartLimit { resets_at: start + DAY / 2, ..gate.limit() }, 50);
+        let crashes = (0..940).map(|minute| ago(minute * 60, 0));
+        gate.remember(crashes, 0);
+        assert_eq!(gate.limit().remaining, 1_000 - 721, "of the last twelve hours");
+    }
+
+    #[test]
+    fn identifies_without_ready_go_out_further_apart() {
+        let start = Instant::now();
+        let mut gate = gate(1, 1_000, start);
+        let mut now = start;
+        let mut waits = Vec::new();
+        let mut told = 0;
+        for ticket in 0..20 {
+            gate.enter(0, ticket);
+            gate.arm(0, ticket);
+            let began = now;
+            loop {
+                match gate.poll(now) {
+                    Some(GateEvent::Granted { .. }) => break,
+                    Some(GateEvent::Slowed { .. }) => told += 1,
+                    Some(_) => {}
+                    None => now = gate.poll_timeout().expect("somebody waits"),
+                }
+            }
+            waits.push((now - began).as_millis() / WINDOW.as_millis());
+        }
+        assert_eq!(waits[..10], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(waits[10..], [2, 4, 8, 16, 32, 64, 64, 64, 64, 64]);
+        assert_eq!(told, 6);
+        gate.answered();
+        gate.enter(0, 99);
+        gate.arm(0, 99);
+        let event = gate.poll(now + WINDOW * 64);
+        assert_eq!(event, Some(GateEvent::Granted { shard_id: 0, ticket: 99 }));
+        assert_eq!(gate.poll_timeout(), None);
+    }
+
+    #[test]
+    fn discord_is_believed_when_it_says_less() {
+        let start = Instant::now();
+        let mut gate = gate(1, 900, start);
+        let said = |remaining, resets_at| SessionStartLimit {
+            total: 1_000,
+            remaining,
+            resets_at,
+            max_concurrency: NonZeroU32::MIN,
+        };
+        gate.learn(said(950, start + DAY));
+        assert_eq!(gate.limit().remaining, 900);
+        gate.learn(said(200, start + DAY));
+        assert_eq!(gate.limit().remaining, 200);
+        gate.learn(said(1_000, start + DAY * 2));
+        assert_eq!(gate.limit(), said(200, start + DAY), "that is no news of today");
+        assert_eq!(gate.poll(start + DAY), None);
+        assert_eq!(gate.limit().remaining, 1_000, "a new day");
     }
 }

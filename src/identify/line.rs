@@ -1,9 +1,15 @@
 //! The gate with a clock: one task that lets the shards of a client through.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::gate::{Gate, GateEvent, SessionStartLimit};
+
+/// What `/gateway/bot` said longer ago than this is asked again when a shard gets in line: other
+/// processes identify too.
+const LIMIT_GOOD_FOR: Duration = Duration::from_secs(60);
 
 /// What a shard says to the gate.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +17,7 @@ enum Request {
     Enter { shard_id: u32, ticket: u64 },
     Arm { shard_id: u32, ticket: u64 },
     Leave { shard_id: u32 },
+    Answered,
 }
 
 /// A shard's way to the gate. Requests are a few per connection attempt of each shard, so the
@@ -34,40 +41,97 @@ impl Line {
         self.send(Request::Leave { shard_id });
     }
 
+    /// Says that an identify led to READY.
+    pub(crate) fn answered(&self) {
+        self.send(Request::Answered);
+    }
+
     /// A gate that is gone means that the client stops; then nobody waits for it either.
     fn send(&self, request: Request) {
         let _ = self.0.send(request);
     }
 }
 
+/// What the gate's task needs of its client.
+pub(crate) trait Desk: Send + Sync + 'static {
+    /// Tells a shard, or the client. An identify is granted before the shard hears of it, so that
+    /// there is time to write it down.
+    fn tell(&self, event: GateEvent) -> impl Future<Output = ()> + Send;
+
+    /// An identify led to READY.
+    fn answered(&self) -> impl Future<Output = ()> + Send;
+
+    /// Sees the limit after every change.
+    fn observe(&self, limit: SessionStartLimit);
+
+    /// Asks Discord for the limit; `None` when it does not answer.
+    fn ask(&self) -> impl Future<Output = Option<SessionStartLimit>> + Send;
+}
+
 /// The line before a gate, and the task that has to run for it: it ends when the last [`Line`] is
-/// gone. `tell` must not block; `observe` sees the limit after every change.
+/// gone. `is_asked` says whether the gate knows what Discord says; otherwise nobody gets through before
+/// Discord was asked.
 pub(crate) fn open(
     mut gate: Gate,
-    tell: impl Fn(GateEvent) + Send + 'static,
-    observe: impl Fn(SessionStartLimit) + Send + 'static,
+    is_asked: bool,
+    desk: impl Desk,
 ) -> (Line, impl Future<Output = ()> + Send) {
     let (sender, mut requests) = mpsc::unbounded_channel();
     let task = async move {
+        let mut asked_at = is_asked.then(Instant::now);
+        let mut question = None;
         loop {
-            while let Some(event) = gate.poll(Instant::now().into_std()) {
-                tell(event);
+            if asked_at.is_none() && gate.has_line() {
+                asked_at = Some(Instant::now());
+                if let Some(limit) = desk.ask().await {
+                    gate.learn(limit);
+                }
             }
-            observe(gate.limit());
+            while let Some(event) = gate.poll(Instant::now().into_std()) {
+                desk.tell(event).await;
+            }
+            if asked_at.is_some() {
+                desk.observe(gate.limit());
+            }
             let timeout = gate.poll_timeout().map(Instant::from_std);
+            let is_old = asked_at.is_some_and(|at| at.elapsed() > LIMIT_GOOD_FOR);
+            if is_old && gate.has_line() {
+                asked_at = Some(Instant::now());
+                question = Some(Box::pin(desk.ask()));
+            }
             let request = tokio::select! {
+                biased;
                 request = requests.recv() => request,
                 () = until(timeout) => continue,
+                limit = answer(&mut question) => {
+                    question = None;
+                    if let Some(limit) = limit {
+                        gate.learn(limit);
+                    }
+                    continue;
+                }
             };
             match request {
                 Some(Request::Enter { shard_id, ticket }) => gate.enter(shard_id, ticket),
                 Some(Request::Arm { shard_id, ticket }) => gate.arm(shard_id, ticket),
                 Some(Request::Leave { shard_id }) => gate.leave(shard_id),
+                Some(Request::Answered) => {
+                    gate.answered();
+                    desk.answered().await;
+                }
                 None => return,
             }
         }
     };
     (Line(sender), task)
+}
+
+/// The answer to a question, if one was asked.
+async fn answer<T>(question: &mut Option<impl Future<Output = T> + Unpin>) -> T {
+    match question {
+        Some(question) => question.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Sleeps until then, or for ever.

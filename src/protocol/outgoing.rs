@@ -181,6 +181,7 @@ mod tests {
         assert_eq!(send_event(3, &over), Err(4097));
     }
 
+    /// Scenario 73: an identify or a resume that is printed shows no token.
     #[test]
     fn debug_shows_no_text() {
         let token = Token::new("secret-token").expect("a token");

@@ -22,5 +22,11 @@ mod tests {
         assert_eq!(shard_for_guild(197_038_439_483_310_086, total), 2);
         assert_eq!(shard_for_guild(u64::MAX, total), 15);
         assert_eq!(shard_for_guild(u64::MAX, NonZeroU32::MIN), 0);
+        // As a float it would be the first id of shard 4.
+        assert_eq!(shard_for_guild((((1 << 36) | 3) << 22) | 0x3f_ffff, total), 3);
+        // A power of two as the total would not miss the upper bits.
+        let total = NonZeroU32::new(1_000).expect("not zero");
+        assert_eq!(shard_for_guild(197_038_439_483_310_086, total), 770);
+        assert_eq!(shard_for_guild(u64::MAX, total), 103);
     }
 }

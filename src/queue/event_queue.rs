@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventKind};
+use super::progress::Marks;
 use super::room::Room;
 use super::signal::Signal;
 use crate::config::{self, QueueConfig, WhenFull};
@@ -195,6 +196,7 @@ impl EventQueue {
         }
         let woken = std::mem::take(&mut state.woken);
         let mut taken = 0;
+        let mut marks = Marks::default();
         if state.dropped > 0 && cap > 0 {
             sink(overflow(std::mem::take(&mut state.dropped)));
             taken += 1;
@@ -203,12 +205,17 @@ impl EventQueue {
             let Some(event) = state.events.pop_front() else { break };
             state.notices -= usize::from(is_notice(&event));
             state.replies_owed -= usize::from(event.kind == EventKind::Reply);
+            if let Some(receipt) = event.frame.receipt() {
+                marks.note(receipt, event.seq);
+            }
             sink(event);
             taken += 1;
         }
         self.room.set_events(state.events.len());
         let ended = state.closed && state.events.is_empty();
         self.update_signal(&mut state);
+        drop(state);
+        marks.tell();
         match taken {
             0 if ended && !woken => Some(Err(PollError::Closed)),
             _ => Some(Ok(taken)),
@@ -376,7 +383,7 @@ mod tests {
     }
 
     /// Scenario 74: `block` refuses, and takes again once the host has *released* enough.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn block_waits_for_releases() {
         let queue = queue(100, 10_000, WhenFull::Block);
         let mut batch: Vec<_> = (0..4).map(|seq| dispatch(seq, 4_000)).collect();
@@ -388,8 +395,23 @@ mod tests {
         assert!(!queue.push(&mut batch), "polled but not released");
         let early = tokio::time::timeout(Duration::ZERO, queue.wait_for_room()).await;
         assert!(early.is_err(), "there is no room yet");
-        let ((), ()) = tokio::join!(async { drop(taken) }, queue.wait_for_room());
+        let wait = tokio::time::timeout(Duration::from_secs(1), queue.wait_for_room());
+        // Who waits stands in line before anything is released.
+        let (room, ()) = tokio::join!(wait, async { drop(taken) });
+        assert!(room.is_ok(), "nobody was woken");
         assert!(queue.push(&mut batch));
+    }
+
+    /// Scenario 74: `block` refuses so many events, however small they are.
+    #[test]
+    fn block_counts_events() {
+        let queue = queue(3, 1 << 20, WhenFull::Block);
+        assert!(queue.push(&mut (0..3).map(|seq| dispatch(seq, 1)).collect()));
+        let mut batch = vec![dispatch(3, 1)];
+        assert!(!queue.push(&mut batch));
+        assert_eq!((queue.len(), batch.len()), (3, 1));
+        let taken = poll(&queue, 1).expect("open");
+        assert!(queue.push(&mut batch), "{taken:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
+use super::progress::Receipt;
 use super::room::{Charge, Room};
 
 /// A reference to bytes that came from the network, or to a text of the engine. Freed with the last
@@ -21,6 +22,8 @@ pub struct Inner {
     /// Strings decoded on the host's demand, by where their value stands; they live as long as the
     /// frame.
     decoded: OnceLock<Mutex<BTreeMap<usize, Arc<str>>>>,
+    /// Says when the frame is released, where that is of interest.
+    receipt: Option<Receipt>,
 }
 
 /// Bytes as they were made: inflated into a buffer, or straight from the websocket.
@@ -33,6 +36,19 @@ impl Frame {
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
         self.0.bytes()
+    }
+
+    /// The same bytes with a receipt.
+    pub(crate) fn with_receipt(mut self, receipt: Option<Receipt>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.receipt = receipt;
+        }
+        self
+    }
+
+    /// Its receipt.
+    pub(super) fn receipt(&self) -> Option<&Receipt> {
+        self.0.receipt.as_ref()
     }
 
     /// The reference, to be carried over the ABI.
@@ -97,7 +113,12 @@ impl From<Bytes> for Frame {
 
 impl From<Buffer> for Frame {
     fn from(buffer: Buffer) -> Self {
-        Self(Arc::new(Inner { buffer, charge: OnceLock::new(), decoded: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            buffer,
+            charge: OnceLock::new(),
+            decoded: OnceLock::new(),
+            receipt: None,
+        }))
     }
 }
 

@@ -7,6 +7,7 @@
 mod event;
 mod event_queue;
 mod frame;
+mod progress;
 mod room;
 mod signal;
 
@@ -14,4 +15,5 @@ pub(crate) use event::wall_clock_ns;
 pub use event::{Event, EventKind, FLAG_REPLAYED, NO_SHARD};
 pub use event_queue::{EventQueue, PollError};
 pub use frame::{Frame, Inner as FrameInner};
+pub use progress::{OnTaken, Progress, Taken};
 pub use signal::Signal;

@@ -25,7 +25,8 @@ use super::state::ShardState;
 use super::status::{ShardStatus, Snapshot};
 use crate::identify::line::Line;
 use crate::protocol::{Compression, OpCode, Scanner, guild_id_of};
-use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, wall_clock_ns};
+use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, Progress, wall_clock_ns};
+use crate::sessions::session_tag;
 use crate::transport::{Dialer, Inflate, Received, WebSocket};
 
 /// Websocket messages handled before timers and mail get their turn.
@@ -74,6 +75,8 @@ pub(crate) struct Surroundings {
     pub(crate) dialer: Dialer,
     /// Names of the dispatches that the host gets; `None` for all.
     pub(crate) events: Option<Arc<HashSet<Vec<u8>>>>,
+    /// What follows how far the host comes with its events, if sessions are kept.
+    pub(crate) progress: Option<Arc<Progress>>,
     /// Where its snapshots go.
     pub(crate) status: Arc<ShardStatus>,
     /// Who is told.
@@ -101,7 +104,7 @@ pub(crate) async fn run(
     let mut driver = Driver {
         shard_id: settings.identify.shard_id,
         compression: settings.compression,
-        stage: Stage::new(settings.identify.shard_id),
+        stage: Stage::new(settings.identify.shard_id, surroundings.progress.clone()),
         machine: Machine::new(settings, session, seed),
         surroundings,
         socket: None,
@@ -443,7 +446,7 @@ impl Driver {
                 self.machine.handle(Input::BadCompression { reason }, now());
             }
         }
-        self.stage.text = text;
+        self.stage.put_back(text);
     }
 
     /// One whole payload; what the host gets of it.
@@ -470,6 +473,9 @@ impl Driver {
             Delivery::Replayed => FLAG_REPLAYED,
             Delivery::Drop => return None,
         };
+        if name == b"READY" {
+            self.begin_session();
+        }
         self.guilds.observe(name, data);
         if self.surroundings.events.as_ref().is_some_and(|events| !events.contains(name)) {
             return None;
@@ -482,6 +488,16 @@ impl Driver {
             name: envelope.name,
             data: envelope.data,
         })
+    }
+
+    /// READY came: what follows belongs to another session.
+    fn begin_session(&mut self) {
+        self.surroundings.line.answered();
+        if let (Some(progress), Some(session)) =
+            (&self.surroundings.progress, self.machine.session())
+        {
+            progress.begin(session_tag(&session.id), 0);
+        }
     }
 
     /// Waits for the goodbyes of all sockets.

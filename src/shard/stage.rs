@@ -3,10 +3,12 @@
 //! One read of the socket often brings many payloads. They are inflated one behind another into one
 //! buffer, which becomes one [`Frame`] for all of them, and go into the queue under one lock.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::protocol::Span;
-use crate::queue::{Event, EventKind, Frame};
+use crate::queue::{Event, EventKind, Frame, Progress};
 
 /// Events after which a batch is full.
 const MAX_EVENTS: usize = 256;
@@ -38,6 +40,8 @@ pub(super) struct Dispatch {
 #[derive(Debug)]
 pub(super) struct Stage {
     shard_id: u32,
+    /// Where frames leave their receipts, if sessions are stored.
+    progress: Option<Arc<Progress>>,
     /// Inflated payloads, one behind another; the last one may still be looked at.
     pub(super) text: Vec<u8>,
     /// Dispatches in `text`, their spans relative to it.
@@ -52,9 +56,10 @@ pub(super) struct Stage {
 
 impl Stage {
     /// The empty stage of a shard.
-    pub(super) fn new(shard_id: u32) -> Self {
+    pub(super) fn new(shard_id: u32, progress: Option<Arc<Progress>>) -> Self {
         Self {
             shard_id,
+            progress,
             text: Vec::new(),
             staged: Vec::new(),
             ready: Vec::new(),
@@ -70,6 +75,13 @@ impl Stage {
         }
     }
 
+    /// Takes back `text` after a payload was inflated into it. A huge one that is not for the host, and
+    /// so never becomes a frame, must not leave its room behind.
+    pub(super) fn put_back(&mut self, text: Vec<u8>) {
+        let is_idle_room = text.is_empty() && text.capacity() > MAX_BYTES;
+        self.text = if is_idle_room { Vec::new() } else { text };
+    }
+
     /// Adds a dispatch whose payload stands in `text` from `offset` on.
     pub(super) fn add_inflated(&mut self, offset: usize, dispatch: Dispatch) {
         let name = dispatch.name.shifted(offset);
@@ -81,7 +93,9 @@ impl Stage {
     pub(super) fn add_received(&mut self, payload: Bytes, dispatch: Dispatch) {
         self.freeze();
         self.ready_bytes += payload.len();
-        self.ready.push(event(self.shard_id, Frame::from(payload), dispatch));
+        let receipt = self.progress.as_ref().map(|it| it.send(dispatch.seq, dispatch.seq));
+        let frame = Frame::from(payload).with_receipt(receipt);
+        self.ready.push(event(self.shard_id, frame, dispatch));
     }
 
     /// Whether nothing waits.
@@ -104,17 +118,18 @@ impl Stage {
 
     /// Makes the inflated payloads a frame.
     fn freeze(&mut self) {
-        if self.staged.is_empty() {
+        let (Some(first), Some(last)) = (self.staged.first(), self.staged.last()) else {
             self.text.clear();
             return;
-        }
+        };
+        let receipt = self.progress.as_ref().map(|it| it.send(first.seq, last.seq));
         let mut text = std::mem::take(&mut self.text);
         self.last_len = text.len();
         if text.capacity() > text.len() * 2 {
             text.shrink_to_fit();
         }
         self.ready_bytes += text.len();
-        let frame = Frame::from(text);
+        let frame = Frame::from(text).with_receipt(receipt);
         let shard_id = self.shard_id;
         self.ready.extend(self.staged.drain(..).map(|d| event(shard_id, frame.clone(), d)));
     }
@@ -140,6 +155,8 @@ fn event(shard_id: u32, frame: Frame, dispatch: Dispatch) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::QueueConfig;
+    use crate::queue::EventQueue;
 
     fn dispatch(seq: u64, len: usize) -> Dispatch {
         let (name, data) = ((0..1).into(), (1..len).into());
@@ -155,7 +172,7 @@ mod tests {
 
     #[test]
     fn payloads_of_a_batch_share_a_frame_and_keep_their_order() {
-        let mut stage = Stage::new(7);
+        let mut stage = Stage::new(7, None);
         for (seq, payload) in [(1, "Aa"), (2, "Bbb")] {
             stage.prepare();
             let offset = stage.text.len();
@@ -169,9 +186,37 @@ mod tests {
         assert!(stage.is_empty());
     }
 
+    /// Scenario 31: a huge payload leaves no room behind, neither in what follows nor in the stage.
+    #[test]
+    fn room_for_a_huge_payload_is_given_back() {
+        let mut stage = Stage::new(0, None);
+        stage.text.resize(17 << 20, b' ');
+        stage.add_inflated(0, dispatch(1, 17 << 20));
+        assert_eq!(stage.batch().drain(..).count(), 1);
+        stage.prepare();
+        assert!(stage.text.capacity() <= MAX_BYTES, "{}", stage.text.capacity());
+
+        stage.text.reserve(17 << 20);
+        stage.text.extend_from_slice(b"Xx");
+        stage.add_inflated(0, dispatch(2, 2));
+        let queue = EventQueue::new(&QueueConfig::default()).expect("a descriptor");
+        assert!(queue.push(stage.batch()));
+        assert!(queue.bytes() < 1 << 10, "{}", queue.bytes());
+    }
+
+    /// Scenario 31: nor does a huge payload that is not for the host.
+    #[test]
+    fn room_for_what_nobody_wants_is_given_back() {
+        let mut stage = Stage::new(0, None);
+        stage.put_back(Vec::with_capacity(17 << 20));
+        assert_eq!(stage.text.capacity(), 0);
+        stage.put_back(Vec::with_capacity(MIN_ROOM));
+        assert!(stage.text.capacity() >= MIN_ROOM, "small room is kept for the next one");
+    }
+
     #[test]
     fn a_batch_is_full_by_events_or_bytes() {
-        let mut stage = Stage::new(0);
+        let mut stage = Stage::new(0, None);
         (0..256).for_each(|seq| {
             assert!(!stage.is_full());
             stage.add_received(Bytes::from_static(b"Xx"), dispatch(seq, 2));

@@ -233,6 +233,20 @@ mod tests {
         }
     }
 
+    /// Scenario 31: a long payload that came in several messages leaves no room behind.
+    #[test]
+    fn room_for_pieces_is_given_back() {
+        let messages = deflate(Compression::Zlib, &[text(1, 1 << 20)]);
+        let (first, last) = messages[0].split_at(messages[0].len() / 2);
+        let mut inflate = Inflate::new(Compression::Zlib).expect("compressed");
+        let mut out = Vec::new();
+        assert_eq!(inflate.inflate(first, &mut out), Ok(false));
+        assert_eq!(inflate.inflate(last, &mut out), Ok(true));
+        assert_eq!(out.len(), 1 << 20);
+        let Inflate::Zlib { partial, .. } = inflate else { panic!("it is zlib") };
+        assert_eq!(partial.capacity(), 0);
+    }
+
     /// Scenario 82. Found by the fuzz target `inflate`.
     #[test]
     fn empty_messages_change_nothing() {

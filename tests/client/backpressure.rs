@@ -39,6 +39,11 @@ async fn a_host_may_sleep_for_three_intervals() {
     assert!((500..500 + 4 * 256).contains(&in_queue), "{status}");
     assert!(status["queue"]["bytes"].as_u64().expect("a number") < (1 << 20) + 4 * (128 << 10));
     assert!(status["shards"].as_array().expect("shards").iter().all(|s| s["blocked"] == true));
+    // Nothing is read meanwhile: what the queue does not take must not pile up elsewhere.
+    let read = |host: &Host| (0..4).map(|id| host.shard_status(id)["events"].clone()).collect();
+    let before: Vec<_> = read(&host);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(before, read(&host));
 
     simulator.set_traffic(0.0).expect("a rate");
     host.assert_nothing_lost(&simulator, 4).await;
@@ -111,6 +116,9 @@ async fn drop_oldest_keeps_the_newest_and_counts() {
     let sent = simulator.look(|seen| seen.counts.dispatches);
     assert!(got - before <= 310, "{got}");
     assert_eq!(got + dropped, sent, "every event came or was counted");
+    let metric = format!("shardwright_queue_dropped_total {dropped}\n");
+    let metrics = host.client.metrics_text();
+    assert!(metrics.contains(&metric), "{metric}{metrics}");
     assert_eq!(simulator.look(|seen| seen.counts.resumes), 0);
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
 }

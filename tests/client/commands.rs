@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shardwright::ErrorKind;
 use shardwright::config::MAX_COMMANDS_IN_FLIGHT;
+use shardwright::queue::EventKind;
 use shardwright::shard::StopMode;
-use shardwright_sim::{Options, Ready, Simulator};
+use shardwright_sim::{ConnectPlan, Cut, Hello, Options, Ready, Simulator, Target};
 
 use crate::host::{Host, simulator};
 
@@ -94,10 +95,23 @@ async fn guild_lists_are_split_by_shard() {
     assert_eq!(host.ask(&command).await, (0, Value::Null));
     host.until("the sounds", |host| host.dispatches("SOUNDBOARD_SOUNDS").count() == 40).await;
     assert_eq!(seen(&simulator, 31).len(), 4);
+    assert_eq!(host.told.iter().filter(|told| told.kind == EventKind::Reply).count(), 1);
+
+    // It waits for the last of the shards.
+    let silent = ConnectPlan { hello: Hello::Never, ..ConnectPlan::default() };
+    simulator.plan(Some(1), silent).expect("a plan");
+    simulator.drop_sockets(Target::Shard(3), Cut::Reset);
+    host.until("the loss", |host| host.client.healthy().is_err()).await;
+    let id = host.send(&command);
+    host.during(Duration::from_secs(5)).await;
+    assert_eq!(host.reply(id), None);
+    host.until("the reply", |host| host.reply(id).is_some()).await;
+    assert_eq!(seen(&simulator, 31).len(), 8);
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
 }
 
-/// Scenario 60: RATE_LIMITED comes as the dispatch it is, and nothing else is held up.
+/// Scenario 60: RATE_LIMITED comes as the dispatch it is, and neither the connection nor another
+/// command suffers from it.
 #[tokio::test(start_paused = true)]
 async fn rate_limited_comes_as_a_dispatch() {
     let (simulator, mut host) = ready().await;
@@ -109,10 +123,15 @@ async fn rate_limited_comes_as_a_dispatch() {
     host.until("RATE_LIMITED", |host| host.dispatches("RATE_LIMITED").count() == 1).await;
     let limited = host.dispatches("RATE_LIMITED").next().expect("came").data.clone();
     assert_eq!((&limited["opcode"], &limited["meta"]["nonce"]), (&json!(8), &json!("n")));
-    assert_eq!(host.ask(&json!({"type": "update_presence"})).await.0, 0);
+    let asked_at = simulator.now();
+    let other = json!({"type": "request_channel_info", "guild_id": guild});
+    assert_eq!(host.ask(&other).await.0, 0);
+    host.until("an answer", |host| host.dispatches("CHANNEL_INFO").count() == 1).await;
+    assert!(simulator.now() - asked_at < Duration::from_secs(1), "it does not wait");
+    assert_eq!(simulator.look(|seen| seen.counts.connections), 4);
 }
 
-/// What is for a shard or a guild of somebody else is refused, with the owner.
+/// Scenario 63: what is for a shard or a guild of somebody else is refused, with the owner.
 #[tokio::test(start_paused = true)]
 async fn foreign_shards_are_refused_by_name() {
     let simulator = simulator(Options { guilds: 64, ..Options::default() });

@@ -46,7 +46,8 @@ async fn survive(options: Options, changes: Value, trouble: impl Fn(&Simulator, 
     assert!(simulator.look(|seen| seen.counts.resumed) >= 9);
 }
 
-/// Scenario 34: sockets that end, by FIN, RST or silence, cost nothing, whatever the compression.
+/// Scenarios 34 and 52: sockets that end, by FIN, RST or silence, cost nothing, whatever the
+/// compression; each new one has a new context.
 #[tokio::test(start_paused = true)]
 async fn sockets_may_die_in_any_way() {
     for compression in ["zstd", "zlib", "none"] {

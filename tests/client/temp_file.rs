@@ -1,6 +1,6 @@
-//! Files for one test.
+//! Files and directories for one test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A file that is gone with the test.
 pub(crate) struct TempFile(PathBuf);
@@ -21,5 +21,27 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A directory that is gone with the test.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("shardwright-{}-{name}", std::process::id()));
+        std::fs::create_dir(&path).expect("a place for temporary files");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

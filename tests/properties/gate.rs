@@ -25,6 +25,7 @@ enum Step {
         behind: u64,
     },
     Leave(u32),
+    Answered,
     Wait(u64),
 }
 
@@ -35,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (shard.clone(), prop_oneof![9 => Just(0_u64), 1 => 1..3_u64])
             .prop_map(|(shard_id, behind)| Step::Arm { shard_id, behind }),
         1 => shard.prop_map(Step::Leave),
+        2 => Just(Step::Answered),
         3 => (0..8_000_u64).prop_map(Step::Wait),
     ]
 }
@@ -98,6 +100,7 @@ impl Fleet {
                 self.line.retain(|(id, ..)| *id != shard_id);
                 self.gate.leave(shard_id);
             }
+            Step::Answered => self.gate.answered(),
             Step::Wait(ms) => self.now += Duration::from_millis(ms),
         }
         self.poll();
@@ -120,6 +123,7 @@ impl Fleet {
                     assert!(ahead < 2, "{ahead} stand before a shard whose turn is near");
                 }
                 GateEvent::Granted { shard_id, ticket } => self.granted(shard_id, ticket),
+                GateEvent::Slowed { window, .. } => assert!(window > WINDOW),
                 GateEvent::Exhausted { remaining, until } => {
                     assert!(self.left <= self.reserve && !self.line.is_empty());
                     assert_eq!((remaining, until), (self.left, self.resets_at));

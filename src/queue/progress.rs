@@ -1,0 +1,223 @@
+//! How far the host has come with the events of a shard, for sessions that outlive the process.
+//!
+//! With [`Delivery::AtMostOnce`] an event is done when the host takes it, with
+//! [`Delivery::AtLeastOnce`] when it releases it. Each frame holds a [`Receipt`], so that neither
+//! costs anything for single events: frames are released as a whole, and a poll notes the last event
+//! it took of each shard. Without stored sessions there are no receipts at all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+
+use crate::config::Delivery;
+use crate::sync::{Mutex, MutexGuard};
+
+/// The events of one shard, on their way to the host.
+pub struct Progress {
+    delivery: Delivery,
+    state: Mutex<State>,
+    /// Is told what was taken before the host gets to see it.
+    on_taken: Option<OnTaken>,
+}
+
+/// What a [`Progress`] tells of what was taken.
+pub type OnTaken = Box<dyn Fn(Taken) + Send + Sync>;
+
+/// An event that the host takes, and with it all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Counts the sessions of this shard's life, to tell old news from new.
+    pub session: u32,
+    /// What the session is known by, [`Progress::begin`].
+    pub tag: u64,
+    /// Its sequence number.
+    pub seq: u64,
+}
+
+/// What the lock protects; all of it is about the newest session.
+#[derive(Debug, Default)]
+struct State {
+    session: u32,
+    tag: u64,
+    /// The newest event on its way, or before that the one the session was resumed after.
+    sent: u64,
+    /// The newest event that was taken.
+    taken: u64,
+    /// Frames that are not released: the event before the first of each, by their number.
+    open: BTreeMap<u64, u64>,
+    /// The number of the next frame.
+    next_frame: u64,
+}
+
+impl Progress {
+    /// Of a shard without a session.
+    pub fn new(delivery: Delivery, on_taken: Option<OnTaken>) -> Self {
+        Self { delivery, state: Mutex::default(), on_taken }
+    }
+
+    /// A session begins, or goes on after this event. What is known of the last one is void.
+    pub fn begin(&self, tag: u64, seq: u64) {
+        let mut state = self.lock();
+        let session = state.session.wrapping_add(1);
+        *state = State { session, tag, sent: seq, taken: seq, ..State::default() };
+    }
+
+    /// A frame with the events from one to another sets out.
+    pub(crate) fn send(self: &Arc<Self>, first_seq: u64, last_seq: u64) -> Receipt {
+        let mut state = self.lock();
+        let frame = state.next_frame;
+        state.next_frame += 1;
+        if self.delivery == Delivery::AtLeastOnce {
+            // One without a number comes after all that were sent.
+            let before = first_seq.checked_sub(1).unwrap_or(state.sent);
+            state.open.insert(frame, before);
+        }
+        state.sent = state.sent.max(last_seq);
+        Receipt { progress: Arc::clone(self), session: state.session, frame }
+    }
+
+    /// The newest event of the session with this tag that, like all before it, is done with, if
+    /// `received` is the newest that has come. `None` when it is not the session with this tag.
+    pub fn done(&self, tag: u64, received: u64) -> Option<u64> {
+        let state = self.lock();
+        if state.tag != tag {
+            return None;
+        }
+        Some(match self.delivery {
+            Delivery::AtLeastOnce => {
+                state.open.first_key_value().map_or(received, |(_, before)| *before)
+            }
+            // What was filtered out after the last event is done with too.
+            Delivery::AtMostOnce if state.taken >= state.sent => received,
+            Delivery::AtMostOnce => state.taken,
+        })
+    }
+
+    /// The host takes an event.
+    fn take(&self, session: u32, seq: u64) {
+        let taken = {
+            let mut state = self.lock();
+            if state.session != session {
+                return;
+            }
+            state.taken = state.taken.max(seq);
+            Taken { session, tag: state.tag, seq: state.taken }
+        };
+        // Not under the lock: it may wait for a disk, and shards must not.
+        if let Some(on_taken) = &self.on_taken {
+            on_taken(taken);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").field("state", &*self.lock()).finish_non_exhaustive()
+    }
+}
+
+/// Belongs to a frame; its drop says that the frame was released.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    progress: Arc<Progress>,
+    session: u32,
+    frame: u64,
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if self.progress.delivery == Delivery::AtLeastOnce {
+            let mut state = self.progress.lock();
+            if state.session == self.session {
+                state.open.remove(&self.frame);
+            }
+        }
+    }
+}
+
+/// What one poll takes: the newest event of each shard.
+#[derive(Debug, Default)]
+pub(super) struct Marks(Vec<(Arc<Progress>, u32, u64)>);
+
+impl Marks {
+    /// Notes an event with its receipt.
+    pub(super) fn note(&mut self, receipt: &Receipt, seq: u64) {
+        let Receipt { progress, session, .. } = receipt;
+        if progress.delivery == Delivery::AtLeastOnce {
+            return;
+        }
+        match self.0.last_mut() {
+            Some((last, same, newest)) if Arc::ptr_eq(last, progress) && same == session => {
+                *newest = seq.max(*newest);
+            }
+            _ => self.0.push((Arc::clone(progress), *session, seq)),
+        }
+    }
+
+    /// Tells of all that was noted.
+    pub(super) fn tell(self) {
+        for (progress, session, seq) in self.0 {
+            progress.take(session, seq);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(delivery: Delivery) -> Arc<Progress> {
+        let progress = Arc::new(Progress::new(delivery, None));
+        progress.begin(7, 0);
+        progress
+    }
+
+    #[test]
+    fn frames_are_done_in_their_order_whatever_order_they_are_released_in() {
+        let progress = progress(Delivery::AtLeastOnce);
+        assert_eq!(progress.done(7, 3), Some(3));
+        let [first, second, third] = [(4, 5), (6, 9), (12, 12)].map(|(a, b)| progress.send(a, b));
+        assert_eq!(progress.done(7, 12), Some(3));
+        drop(second);
+        assert_eq!(progress.done(7, 12), Some(3));
+        drop(first);
+        assert_eq!(progress.done(7, 12), Some(11), "what lies between was filtered out");
+        drop(third);
+        assert_eq!(progress.done(7, 15), Some(15));
+        assert_eq!(progress.done(8, 15), None, "another session");
+    }
+
+    #[test]
+    fn what_is_taken_is_done_at_once() {
+        let progress = progress(Delivery::AtMostOnce);
+        let receipt = progress.send(1, 3);
+        assert_eq!(progress.done(7, 4), Some(0));
+        let mut marks = Marks::default();
+        marks.note(&receipt, 1);
+        marks.note(&receipt, 2);
+        marks.tell();
+        assert_eq!(progress.done(7, 4), Some(2));
+        progress.take(receipt.session, 3);
+        assert_eq!(progress.done(7, 4), Some(4));
+    }
+
+    #[test]
+    fn old_sessions_say_nothing_of_new_ones() {
+        for delivery in [Delivery::AtMostOnce, Delivery::AtLeastOnce] {
+            let progress = progress(delivery);
+            let old = progress.send(1, 90);
+            progress.begin(8, 0);
+            let new = progress.send(1, 2);
+            progress.take(old.session, 90);
+            drop(old);
+            assert_eq!(progress.done(8, 2), Some(0), "{delivery:?}");
+            progress.take(new.session, 2);
+            drop(new);
+            assert_eq!(progress.done(8, 2), Some(2), "{delivery:?}");
+        }
+    }
+}

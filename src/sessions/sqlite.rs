@@ -1,0 +1,375 @@
+//! Sessions and identifies in one SQLite file.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::{FRESH, Owner};
+use crate::protocol::GatewayUrl;
+use crate::shard::Session;
+
+/// What the tables look like, as SQLite's `user_version`.
+const VERSION: i32 = 1;
+
+/// Patience with another process that writes. Nothing here takes longer than a few milliseconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Discord counts identifies over this long.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Session ids are no secrets without the token, but nobody else's business either.
+const MODE: u32 = 0o600;
+
+/// A file that outlives the process. All of it blocks, for milliseconds as a rule.
+#[derive(Debug)]
+pub(crate) struct SessionFile(Mutex<Connection>);
+
+/// A session that can be resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Its shard.
+    pub(crate) shard_id: u32,
+    /// The session, with the sequence number that was stored.
+    pub(crate) session: Session,
+}
+
+/// A change to what is stored of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Its session, and how far that has come.
+    Keep(Stored),
+    /// It has no session any more.
+    Forget(u32),
+}
+
+/// What a bot started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LastStart {
+    /// Where it connected.
+    pub(crate) gateway: GatewayUrl,
+    /// With how many shards.
+    pub(crate) shard_total: u32,
+    /// Session starts per day.
+    pub(crate) starts_per_day: u32,
+    /// Identifies per 5 s.
+    pub(crate) max_concurrency: u32,
+}
+
+/// The identifies of a bot, over all processes that share the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    /// Milliseconds since 1970 of each of the last 24 hours, ascending, and its shard.
+    pub(crate) identifies: Vec<(i64, u32)>,
+    /// Those at the end of it that no READY followed.
+    pub(crate) unanswered: u32,
+}
+
+impl SessionFile {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// Says why it cannot be used.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        // SQLite itself would make it readable for everybody.
+        let made =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path);
+        made.map_err(|error| error.to_string())?;
+        let connection = Connection::open(path).map_err(|error| error.to_string())?;
+        Self::prepare(connection).map_err(|error| error.to_string())?
+    }
+
+    /// Makes the tables, unless the file is from a later version.
+    fn prepare(mut connection: Connection) -> rusqlite::Result<Result<Self, String>> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // A loss of power may undo the last second; a killed process undoes nothing.
+        connection.pragma_update(None, "synchronous", "normal")?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i32 =
+            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version > VERSION {
+            return Ok(Err("it was written by a later version of Shardwright".to_owned()));
+        }
+        transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS session (
+                bot TEXT NOT NULL, shard_total INTEGER NOT NULL, shard_id INTEGER NOT NULL,
+                token BLOB NOT NULL, identify BLOB NOT NULL,
+                session_id TEXT NOT NULL, resume_url TEXT, seq INTEGER NOT NULL,
+                alive_at_ms INTEGER NOT NULL,
+                PRIMARY KEY (bot, shard_total, shard_id)
+            ) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS identify (
+                bot TEXT NOT NULL, at_ms INTEGER NOT NULL, shard_id INTEGER NOT NULL,
+                answered INTEGER NOT NULL
+            );
+            CREATE INDEX IF NOT EXISTS identify_of_bot ON identify (bot, at_ms);
+            CREATE TABLE IF NOT EXISTS gateway (
+                bot TEXT PRIMARY KEY, url TEXT NOT NULL, shard_total INTEGER NOT NULL,
+                starts_per_day INTEGER NOT NULL, max_concurrency INTEGER NOT NULL
+            ) WITHOUT ROWID;",
+        )?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+        Ok(Ok(Self(Mutex::new(connection))))
+    }
+
+    // -- sessions -----------------------------------------------------------------------------
+
+    /// The sessions of this owner and number of shards that are worth a try.
+    pub(crate) fn load(
+        &self,
+        owner: &Owner,
+        shard_total: u32,
+        now_ms: i64,
+    ) -> rusqlite::Result<Vec<Stored>> {
+        let connection = self.lock();
+        let mut select = connection.prepare(
+            "SELECT shard_id, session_id, resume_url, seq FROM session
+             WHERE bot = ?1 AND shard_total = ?2 AND token = ?3 AND identify = ?4
+               AND alive_at_ms >= ?5 ORDER BY shard_id",
+        )?;
+        let since = now_ms - FRESH.as_millis() as i64;
+        let Owner { bot, token, identify } = owner;
+        let rows = select.query_map(params![bot, shard_total, token, identify, since], |row| {
+            let resume_url: Option<String> = row.get(2)?;
+            Ok(Stored {
+                shard_id: row.get(0)?,
+                session: Session {
+                    id: row.get(1)?,
+                    resume_url: resume_url.and_then(|url| GatewayUrl::parse(&url).ok()),
+                    seq: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
+                },
+            })
+        })?;
+        rows.collect()
+    }
+
+    /// Stores what changed, all or nothing, and that the sessions of `alive` still live.
+    pub(crate) fn save(
+        &self,
+        owner: &Owner,
+        shard_total: u32,
+        writes: &[Write],
+        alive: &[u32],
+        now_ms: i64,
+    ) -> rusqlite::Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for write in writes {
+            write_one(&transaction, owner, shard_total, write, now_ms)?;
+        }
+        let mut touch = transaction.prepare_cached(
+            "UPDATE session SET alive_at_ms = ?4
+             WHERE bot = ?1 AND shard_total = ?2 AND shard_id = ?3",
+        )?;
+        for shard_id in alive {
+            touch.execute(params![owner.bot, shard_total, shard_id, now_ms])?;
+        }
+        drop(touch);
+        transaction.commit()
+    }
+
+    // -- identifies ---------------------------------------------------------------------------
+
+    /// The identifies of the last 24 hours.
+    pub(crate) fn history(&self, bot: &str, now_ms: i64) -> rusqlite::Result<History> {
+        let connection = self.lock();
+        let mut select = connection.prepare(
+            "SELECT at_ms, shard_id, answered FROM identify
+             WHERE bot = ?1 AND at_ms > ?2 AND at_ms <= ?3 ORDER BY at_ms",
+        )?;
+        // What a clock that was wrong dates into the future says nothing.
+        let rows = select.query_map(params![bot, now_ms - DAY_MS, now_ms], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, bool>(2)?))
+        })?;
+        let mut history = History::default();
+        for row in rows {
+            let (at_ms, shard_id, answered) = row?;
+            history.identifies.push((at_ms, shard_id));
+            history.unanswered = if answered { 0 } else { history.unanswered + 1 };
+        }
+        Ok(history)
+    }
+
+    /// An identify goes out.
+    pub(crate) fn note_identify(
+        &self,
+        bot: &str,
+        shard_id: u32,
+        now_ms: i64,
+    ) -> rusqlite::Result<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
+            "DELETE FROM identify WHERE bot = ?1 AND at_ms <= ?2",
+            params![bot, now_ms - DAY_MS],
+        )?;
+        transaction.execute(
+            "INSERT INTO identify (bot, at_ms, shard_id, answered) VALUES (?1, ?2, ?3, FALSE)",
+            params![bot, now_ms, shard_id],
+        )?;
+        transaction.commit()
+    }
+
+    /// An identify led to READY: whatever went wrong before is over.
+    pub(crate) fn note_answered(&self, bot: &str) -> rusqlite::Result<()> {
+        let update = "UPDATE identify SET answered = TRUE WHERE bot = ?1 AND NOT answered";
+        self.lock().execute(update, params![bot]).map(drop)
+    }
+
+    // -- the gateway --------------------------------------------------------------------------
+
+    /// Remembers what the bot starts with.
+    pub(crate) fn note_start(&self, bot: &str, start: &LastStart) -> rusqlite::Result<()> {
+        let insert = "INSERT OR REPLACE INTO gateway VALUES (?1, ?2, ?3, ?4, ?5)";
+        let LastStart { gateway, shard_total, starts_per_day, max_concurrency } = start;
+        let url = gateway.to_string();
+        let row = params![bot, url, shard_total, starts_per_day, max_concurrency];
+        self.lock().execute(insert, row).map(drop)
+    }
+
+    /// What was remembered.
+    pub(crate) fn last_start(&self, bot: &str) -> rusqlite::Result<Option<LastStart>> {
+        let select = "SELECT url, shard_total, starts_per_day, max_concurrency FROM gateway
+                      WHERE bot = ?1";
+        let found = self.lock().query_row(select, params![bot], |row| {
+            let url: String = row.get(0)?;
+            let (shard_total, starts_per_day, max_concurrency) =
+                (row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(GatewayUrl::parse(&url).ok().map(|gateway| LastStart {
+                gateway,
+                shard_total,
+                starts_per_day,
+                max_concurrency,
+            }))
+        });
+        Ok(found.optional()?.flatten())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic of another thread leaves a transaction that was rolled back.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One change.
+fn write_one(
+    transaction: &Transaction<'_>,
+    owner: &Owner,
+    shard_total: u32,
+    write: &Write,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    let Owner { bot, token, identify } = owner;
+    match write {
+        Write::Forget(shard_id) => {
+            let mut delete = transaction.prepare_cached(
+                "DELETE FROM session WHERE bot = ?1 AND shard_total = ?2 AND shard_id = ?3",
+            )?;
+            delete.execute(params![bot, shard_total, shard_id])?;
+        }
+        Write::Keep(Stored { shard_id, session }) => {
+            let mut insert = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO session (bot, shard_total, shard_id, token, identify,
+                     session_id, resume_url, seq, alive_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?;
+            insert.execute(params![
+                bot,
+                shard_total,
+                shard_id,
+                token,
+                identify,
+                session.id,
+                session.resume_url.as_ref().map(ToString::to_string),
+                i64::try_from(session.seq).unwrap_or(i64::MAX),
+                now_ms,
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000_000;
+    const MINUTE: i64 = 60_000;
+
+    fn file() -> SessionFile {
+        let memory = Connection::open_in_memory().expect("memory");
+        SessionFile::prepare(memory).expect("tables").expect("this version")
+    }
+
+    fn owner() -> Owner {
+        Owner { bot: "1".into(), token: [1; 16], identify: [2; 16] }
+    }
+
+    fn stored(shard_id: u32, seq: u64) -> Stored {
+        let resume_url = GatewayUrl::parse("wss://resume.example").ok();
+        Stored { shard_id, session: Session { id: format!("s{shard_id}"), seq, resume_url } }
+    }
+
+    /// Scenario 40: what is not ours in every respect, or too old, is not resumed.
+    #[test]
+    fn only_fresh_sessions_of_ours_come_back() {
+        let file = file();
+        let writes = [Write::Keep(stored(0, 5)), Write::Keep(stored(1, 7))];
+        file.save(&owner(), 2, &writes, &[], NOW).expect("saved");
+        let load = |owner: &Owner, total, now| file.load(owner, total, now).expect("read");
+        assert_eq!(load(&owner(), 2, NOW + MINUTE), [stored(0, 5), stored(1, 7)]);
+
+        assert_eq!(load(&owner(), 4, NOW), [], "another number of shards");
+        assert_eq!(load(&Owner { bot: "2".into(), ..owner() }, 2, NOW), [], "another bot");
+        assert_eq!(load(&Owner { token: [3; 16], ..owner() }, 2, NOW), [], "another token");
+        assert_eq!(load(&Owner { identify: [3; 16], ..owner() }, 2, NOW), [], "other intents");
+
+        file.save(&owner(), 2, &[], &[1], NOW + 10 * MINUTE).expect("saved");
+        assert_eq!(load(&owner(), 2, NOW + 20 * MINUTE), [stored(1, 7)], "shard 0 is stale");
+        file.save(&owner(), 2, &[Write::Forget(1)], &[0], NOW + 20 * MINUTE).expect("saved");
+        assert_eq!(load(&owner(), 2, NOW + 20 * MINUTE), [stored(0, 5)]);
+    }
+
+    #[test]
+    fn identifies_are_counted_for_a_day() {
+        let file = file();
+        for (minutes, shard_id) in [(0, 0), (1, 1), (2, 0)] {
+            file.note_identify("1", shard_id, NOW + minutes * MINUTE).expect("noted");
+        }
+        file.note_identify("2", 0, NOW).expect("noted");
+        let history = |now| file.history("1", now).expect("read");
+        assert_eq!(history(NOW + 3 * MINUTE).identifies.len(), 3);
+        assert_eq!(history(NOW + 3 * MINUTE).unanswered, 3);
+        assert_eq!(history(NOW + DAY_MS + MINUTE).identifies, [(NOW + 2 * MINUTE, 0)]);
+        file.note_answered("1").expect("noted");
+        file.note_identify("1", 1, NOW + 4 * MINUTE).expect("noted");
+        assert_eq!(history(NOW + 5 * MINUTE).unanswered, 1);
+        assert_eq!(history(NOW).identifies.len(), 1, "the future says nothing");
+    }
+
+    #[test]
+    fn the_last_start_is_remembered() {
+        let file = file();
+        assert_eq!(file.last_start("1"), Ok(None));
+        let gateway = GatewayUrl::parse("wss://gateway.example").expect("a URL");
+        let mut start =
+            LastStart { gateway, shard_total: 4, starts_per_day: 1_000, max_concurrency: 1 };
+        file.note_start("1", &start).expect("noted");
+        start.shard_total = 8;
+        file.note_start("1", &start).expect("noted");
+        assert_eq!(file.last_start("1"), Ok(Some(start)));
+    }
+
+    #[test]
+    fn a_later_versions_file_is_left_alone() {
+        let memory = Connection::open_in_memory().expect("memory");
+        memory.pragma_update(None, "user_version", VERSION + 1).expect("set");
+        let refused = SessionFile::prepare(memory).expect("read");
+        assert!(refused.expect_err("too new").contains("later version"));
+    }
+}

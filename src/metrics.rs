@@ -257,7 +257,7 @@ impl Page<'_> {
         self.gauge("rest_in_flight", "REST requests on the wire", rest.in_flight() as usize);
     }
 
-    // -- helpers ------------------------------------------------------------------------------
+    // -- one metric ------------------------------------------------------------------------------
 
     /// One counter per shard.
     fn counters(

@@ -94,7 +94,8 @@ impl Crew {
         let launch = |id| {
             let (session, guilds) = sessions.remove(&id).unzip();
             let presence = presence.map(ToOwned::to_owned);
-            (id, self.launch(id, session, presence, guilds.unwrap_or_default(), Duration::ZERO))
+            let (guilds, status) = (guilds.unwrap_or_default(), Arc::new(ShardStatus::new()));
+            (id, self.launch(id, session, presence, guilds, status, Duration::ZERO))
         };
         let members = ids.into_iter().map(launch).collect();
         Fleet { set: self.set, total: self.plan.total, members }
@@ -108,8 +109,9 @@ impl Crew {
         last: Option<Snapshot>,
         guilds: Arc<GuildIndex>,
     ) -> Member {
+        let status = Arc::new(last.as_ref().map_or_else(ShardStatus::new, ShardStatus::after));
         let (session, presence) = last.map_or((None, None), |last| (last.session, last.presence));
-        self.launch(shard_id, session, presence, guilds, REST_AFTER_DEATH)
+        self.launch(shard_id, session, presence, guilds, status, REST_AFTER_DEATH)
     }
 
     /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
@@ -141,10 +143,10 @@ impl Crew {
         session: Option<Session>,
         presence: Option<Box<RawValue>>,
         guilds: Arc<GuildIndex>,
+        status: Arc<ShardStatus>,
         rest: Duration,
     ) -> Member {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let status = Arc::new(ShardStatus::new());
         let mut settings = self.settings(shard_id);
         if presence.is_some() {
             settings.presence.clone_from(&presence);

@@ -32,6 +32,7 @@ impl Shared {
     pub(super) async fn live(self: Arc<Self>) {
         let _end = InCaseOfPanic(|| {
             self.refuse(NO_SHARD, "the client met a bug in the engine; see the log", None);
+            drop(self.take_tasks());
             self.end();
         });
         let mut stop = self.stop.subscribe();

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -22,12 +24,13 @@ use super::startup;
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
 use crate::health::{Overview, QueueOverview};
+use crate::histogram::Timings;
 use crate::identify::SessionStartLimit;
 use crate::protocol::CloseCode;
 use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
-use crate::shard::{CollectedBytes, Outcome, ShardState, StateChange, StopMode};
+use crate::shard::{CollectedBytes, Measure, Outcome, ShardState, StateChange, StopMode};
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -47,8 +50,8 @@ pub(super) struct Shared {
     stage: RwLock<Stage>,
     /// How to stop, once that is wanted.
     pub(super) stop: watch::Sender<Option<StopMode>>,
-    /// Tasks of commands that take a while.
-    tasks: Mutex<JoinSet<()>>,
+    /// Tasks of commands that take a while, and that of the endpoint.
+    pub(super) tasks: Mutex<JoinSet<()>>,
     /// What has come of the shards so far.
     progress: Mutex<Progress>,
     /// Every shard was ready once, or one never will be, or the client stopped.
@@ -59,6 +62,10 @@ pub(super) struct Shared {
     pub(super) limit: Mutex<Option<SessionStartLimit>>,
     /// What its shards collect of members.
     pub(super) collected: Arc<CollectedBytes>,
+    /// Where the endpoint listens.
+    pub(super) metrics_address: Mutex<Option<SocketAddr>>,
+    /// What its shards take the time of.
+    timings: Timings,
     /// When it was made.
     made_at: Instant,
 }
@@ -163,6 +170,8 @@ impl Shared {
             stopped: Latch::new().map_err(io)?,
             limit: Mutex::default(),
             collected: Arc::default(),
+            metrics_address: Mutex::default(),
+            timings: Timings::new(),
             made_at: Instant::now(),
         })
     }
@@ -322,7 +331,7 @@ impl Shared {
         };
     }
 
-    /// The tasks of commands, to be ended.
+    /// The tasks of commands and the endpoint, to be ended.
     pub(super) fn take_tasks(&self) -> JoinSet<()> {
         std::mem::take(&mut *lock(&self.tasks))
     }
@@ -412,16 +421,23 @@ impl Shared {
     pub(super) fn overview(&self) -> Overview {
         let now = Instant::now();
         let stage = self.stage();
+        let (fatal, is_refused) = {
+            let fatal = &lock(&self.progress).fatal;
+            (fatal.values().next().cloned(), fatal.contains_key(&NO_SHARD))
+        };
         let members = stage.fleet().into_iter().flat_map(|fleet| &fleet.members);
         Overview {
             now: now.into_std(),
             stage: stage.name(),
             uptime: now - self.made_at,
+            metrics_address: *lock(&self.metrics_address),
             shard_total: stage.fleet().map(|fleet| fleet.total.get()),
             shards: members.map(|(id, member)| (*id, member.status.get())).collect(),
-            fatal: lock(&self.progress).fatal.values().next().cloned(),
+            fatal,
+            is_refused,
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
             limit: *lock(&self.limit),
+            budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {
                 config: self.config.queue,
                 events: self.queue.len(),
@@ -430,6 +446,10 @@ impl Shared {
                 dropped: self.queue.dropped_total(),
                 commands_in_flight: self.queue.replies_owed(),
             },
+            heartbeat_latency: self.timings.of(Measure::HeartbeatLatency).get(),
+            identify_wait: self.timings.of(Measure::IdentifyWait).get(),
+            outbound_wait: self.timings.of(Measure::OutboundWait).get(),
+            rest: self.rest.clone(),
         }
     }
 
@@ -491,6 +511,10 @@ impl Owner for Shared {
             ShardState::Fatal => self.refuse(shard_id, &change.reason, change.close_code),
             _ => {}
         }
+    }
+
+    fn measured(&self, measure: Measure, took: Duration) {
+        self.timings.of(measure).add(took);
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -16,15 +17,16 @@ use tracing::{debug, trace, warn};
 use super::guild_patience::GuildPatience;
 use super::guilds::{GuildCounts, GuildIndex, Guilds, Loading};
 use super::machine::{
-    Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
+    Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+use super::measure::Measure;
 use super::member_chunks::CollectedBytes;
 use super::members::{Act, MemberRequest, Members};
 use super::overlap::{Overlap, Side};
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
 use super::state::ShardState;
-use super::status::ShardStatus;
+use super::status::{ShardStatus, Snapshot};
 use crate::config::MAX_MISSING_NAMED;
 use crate::error::Error;
 use crate::identify::line::Line;
@@ -73,6 +75,9 @@ pub(crate) trait Owner: Send + Sync + 'static {
 
     /// The shard changed its state. The host is told already.
     fn changed(&self, shard_id: u32, change: &StateChange);
+
+    /// Something took so long.
+    fn measured(&self, measure: Measure, took: Duration);
 }
 
 /// What a shard shares with the rest of its client.
@@ -134,6 +139,7 @@ pub(crate) async fn run(
 ) {
     let has_guilds = settings.identify.intents.contains(Intents::GUILDS);
     let guild_counts = surroundings.guilds.lock().counts();
+    let counts = Counts::after(&surroundings.status.get());
     let mut driver = Driver {
         shard_id: settings.identify.shard_id,
         compression: settings.compression,
@@ -151,7 +157,7 @@ pub(crate) async fn run(
         closing: JoinSet::new(),
         blocked: false,
         clock: Clock::now(),
-        counts: Counts::default(),
+        counts,
     };
     let queue = Arc::clone(&driver.surroundings.queue);
     let mut timer = Box::pin(sleep_until(Instant::now()));
@@ -210,13 +216,29 @@ fn set_timer(timer: Pin<&mut Sleep>, due: Option<std::time::Instant>) -> bool {
 type Opening = Pin<Box<dyn Future<Output = Result<WebSocket, String>> + Send>>;
 
 /// What the driver counts; the machine counts the rest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    /// What machines of this shard counted that met a bug.
+    before: Counters,
     events: u64,
     bytes_received: u64,
     bytes_inflated: u64,
     last_event_at: Option<std::time::Instant>,
     last_error: Option<String>,
+}
+
+impl Counts {
+    /// Goes on from what was counted before.
+    fn after(last: &Snapshot) -> Self {
+        Self {
+            before: last.counters,
+            events: last.events,
+            bytes_received: last.bytes_received,
+            bytes_inflated: last.bytes_inflated,
+            last_event_at: last.last_event_at,
+            last_error: None,
+        }
+    }
 }
 
 /// One shard and its socket.
@@ -311,6 +333,8 @@ impl Driver {
                         self.surroundings.owner.settled(self.shard_id, command_id, outcome);
                     }
                 }
+                Output::Measured(measure, took) => self.surroundings.owner.measured(measure, took),
+                Output::Warning(text) => warn!(shard = self.shard_id, "{text}"),
             }
         }
     }
@@ -386,7 +410,7 @@ impl Driver {
             status.bytes_received = counts.bytes_received;
             status.bytes_inflated = counts.bytes_inflated;
             status.acked_beat_at = machine.acked_beat_at();
-            status.counters = machine.counters();
+            status.counters = counts.before.and(machine.counters());
             status.commands_held = machine.commands_held();
             status.commands_left = machine.commands_left(now);
             status.last_event_at = counts.last_event_at;
@@ -394,6 +418,7 @@ impl Driver {
                 status.last_error.clone_from(&counts.last_error);
             }
             status.blocked = *blocked;
+            status.silent = machine.is_silent();
         });
     }
 

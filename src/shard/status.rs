@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use super::cause::Cause;
 use super::machine::Counters;
 use super::session::Session;
 use super::state::ShardState;
@@ -46,6 +47,8 @@ pub(crate) struct Snapshot {
     pub(crate) presence: Option<Box<RawValue>>,
     /// Whether the socket is left unread because the queue is full.
     pub(crate) blocked: bool,
+    /// Whether no event has come for longer than is normal here.
+    pub(crate) silent: bool,
 }
 
 /// The place where a shard's driver leaves its snapshots.
@@ -73,7 +76,22 @@ impl ShardStatus {
             last_error: None,
             presence: None,
             blocked: false,
+            silent: false,
         }))
+    }
+
+    /// The status of a shard that starts anew after a bug: what was counted before goes on from there.
+    pub(crate) fn after(last: &Snapshot) -> Self {
+        let status = Self::new();
+        status.update(|status| {
+            status.events = last.events;
+            status.bytes_received = last.bytes_received;
+            status.bytes_inflated = last.bytes_inflated;
+            status.counters = last.counters;
+            status.counters.reconnects.count(Cause::Bug);
+            status.last_event_at = last.last_event_at;
+        });
+        status
     }
 
     /// The last snapshot.

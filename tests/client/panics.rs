@@ -59,6 +59,23 @@ impl Buggy {
     }
 }
 
+/// The counters of the metrics.
+fn counters(host: &Host) -> BTreeMap<String, f64> {
+    let page = host.client.metrics_text();
+    let counters = page.lines().filter(|line| line.contains("_total"));
+    let counters = counters.filter_map(|line| line.rsplit_once(' '));
+    counters.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+/// Checks that no counter is lower than it was, nor gone; how they stand now.
+fn assert_none_went_back(before: &BTreeMap<String, f64>, host: &Host) -> BTreeMap<String, f64> {
+    let now = counters(host);
+    for (series, count) in before {
+        assert!(now.get(series) >= Some(count), "{series}: {count}, then {:?}", now.get(series));
+    }
+    now
+}
+
 /// The shards that were started anew after a bug.
 fn restarted(host: &Host) -> Vec<u32> {
     let is_bug = |data: &Value| {
@@ -134,6 +151,7 @@ async fn a_shard_that_panics_starts_anew() {
     let network = Buggy::new(&simulator);
     let mut host = network.host(json!({}));
     host.until_ready().await;
+    let mut before = counters(&host);
     for round in 1..=3 {
         // More than a shard may send at once, so that some of them wait for the next minute.
         let mut shard_of = BTreeMap::new();
@@ -151,6 +169,7 @@ async fn a_shard_that_panics_starts_anew() {
             replies.map(|told| (told.command_id, told.status)).collect::<Vec<_>>()
         };
         host.during(Duration::from_secs(1)).await;
+        before = assert_none_went_back(&before, &host);
         let of_dead = replies(&host).iter().filter(|(id, _)| shard_of[id] == dead).count();
         assert_eq!(of_dead, 150, "they do not wait for the shard to come back");
         host.during(Duration::from_secs(70)).await;
@@ -173,7 +192,12 @@ async fn a_shard_that_panics_starts_anew() {
             assert_eq!(states, expected, "round {round}, shard {shard}, dead {dead}");
         }
         assert_eq!(simulator.look(|s| (s.counts.identifies, s.counts.resumes)), (4, round));
+        before = assert_none_went_back(&before, &host);
     }
+    let by_bug: u64 = (0..4)
+        .filter_map(|shard| host.shard_status(shard)["reconnects_by_cause"]["bug"].as_u64())
+        .sum();
+    assert_eq!(by_bug, 3);
     simulator.set_traffic(0.0).expect("a rate");
     host.assert_nothing_lost(&simulator, 4).await;
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());

@@ -50,6 +50,8 @@ A bot: its shards and what happens on them. Register handlers with [`on`](@ref),
   Julia's logger.
 - `handler_tasks = 64`: handlers that may run at the same time; further events wait.
 - `batch = 256`: events taken from the engine with one call, at most.
+- `profile`: `:development` (one shard, a verbose log on stderr) or `:production` (all shards, a log as JSON).
+- `metrics_address`: where Prometheus and probes find an HTTP endpoint, such as `"127.0.0.1:9464"`.
 - `api_url` and every other key of the [configuration](../../../../docs/configuration.md), by its name.
 
 `client.num_shards` is the number of shards of the bot (`nothing` until it is known), `client.shards` is
@@ -77,8 +79,9 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     end
     token === nothing || isempty(token) || (config["token"] = token)
     total, ids = shards_config!(config, num_shards, shards)
-    # Without a wish here, the engine may be told by its environment.
-    if log_level !== nothing || (!haskey(config, "log") && isempty(get(ENV, "SHARDWRIGHT_LOG", "")))
+    # Without a wish here, the engine may be told by its profile or its environment.
+    is_told = haskey(config, "log") || haskey(config, "profile") || !isempty(get(ENV, "SHARDWRIGHT_LOG", ""))
+    if log_level !== nothing || !is_told
         config["log"] = Dict("to" => "events", "level" => string(something(log_level, :info)))
     end
     json = to_json(config)

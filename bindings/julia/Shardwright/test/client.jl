@@ -194,6 +194,8 @@ end
         ((intents = 1, num_shards = 0), ["num_shards is 0"]),
         ((intents = 1, num_shards = 4, shards = 2:4), ["shards = 2:4", "0 to 3"]),
         ((intents = 1, num_shards = 4, shards = Int[]), ["shards is empty"]),
+        ((intents = 1, profile = :test), ["profile", "production"]),
+        ((intents = 1, metrics_address = "localhost"), ["metrics_address", "127.0.0.1:9464"]),
         ((intents = 1, compression = "lz4"), ["compression"]), ((intents = 1, log_level = :loud), ["level"]),
     ]
         text = sprint(showerror, thrown(() -> Client("a.b.c"; options...)))

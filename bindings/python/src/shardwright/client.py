@@ -77,6 +77,8 @@ class Client:
         identify: Optional[Mapping[str, Any]] = None,
         threads: Optional[int] = None,
         log: Optional[Mapping[str, str]] = None,
+        profile: Optional[str] = None,
+        metrics_address: Optional[str] = None,
         api_url: Optional[str] = None,
         gateway_url: Optional[str] = None,
         ca_file: Union[str, os.PathLike[str], None] = None,
@@ -99,7 +101,7 @@ class Client:
         if events is not None:
             self._wanted = frozenset([events] if isinstance(events, str) else events)
             names = sorted(self._wanted)
-        if log is None and not os.environ.get("SHARDWRIGHT_LOG"):
+        if log is None and profile is None and not os.environ.get("SHARDWRIGHT_LOG"):
             log = {"to": "events", "level": _log_level()}
         config = {
             "token": token,
@@ -114,6 +116,8 @@ class Client:
             "identify": _plain(identify),
             "threads": threads,
             "log": _plain(log),
+            "profile": profile,
+            "metrics_address": metrics_address,
             "api_url": api_url,
             "gateway_url": gateway_url,
             "ca_file": None if ca_file is None else os.fspath(ca_file),

@@ -39,6 +39,8 @@ test: ## run every check there is, as CI does
 	@examples/test.sh $(CAPI)
 	@$(WITH_BUILT) bindings/python/test.sh
 	@$(WITH_BUILT) bindings/julia/test.sh
+	@echo "== Metrics, alerts and dashboard, with a real Prometheus"
+	@tests/monitoring/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
@@ -91,6 +93,7 @@ fuzz: ## run every fuzz target for half an hour: SECONDS_EACH=1800
 generate: ## write what is made of the source: the header, the references in docs/, tables of the README
 	@BLESS=1 cargo test --quiet --workspace --test abi the_header_is_fresh
 	@BLESS=1 cargo test --quiet --workspace --test docs fresh
+	@BLESS=1 cargo test --quiet --workspace --test client the_table_of_metrics_is_fresh
 
 lint: ## format and lint
 	@cargo fmt --all

@@ -142,6 +142,10 @@
 // data = {"reason":…,"close_code":…}.
 #define SHARD_EVENT_FATAL 9
 
+// The guilds that a READY listed have come, or are not waited for any more: status = how many are
+// missing, data = {"guilds":…,"missing":["id",…],"missing_count":…}. Once for each READY.
+#define SHARD_EVENT_GUILDS_COMPLETE 10
+
 // A dispatch that came between RESUME and RESUMED.
 #define SHARD_EVENT_FLAG_REPLAYED 1
 
@@ -244,7 +248,8 @@ shard_status shard_set_log_callback(shard_log_fn callback,
 struct shard_client *shard_client_new(const char *config_json, size_t config_len);
 
 // Starts the client's threads and shards, and returns at once; progress comes as events.
-// SHARD_E_STATE when it was started before.
+// SHARD_E_STATE when it was started before; SHARD_E_IO when `metrics_address` cannot be listened on,
+// after which it can be started again.
 shard_status shard_client_start(struct shard_client *client);
 
 // Waits until every shard has been ready once: `timeout_ms` 0 looks only, a negative one waits for
@@ -375,7 +380,9 @@ shard_status shard_client_status_json(struct shard_client *client,
                                       size_t cap,
                                       size_t *len);
 
-// Writes the client's numbers into `buf` in Prometheus' text format, with the same rules.
+// Writes the client's numbers into `buf` for Prometheus, with the same rules. The format is OpenMetrics,
+// `application/openmetrics-text; version=1.0.0; charset=utf-8`. See `metrics_address` of the
+// configuration for an endpoint that does it all.
 //
 // # Safety
 // As shard_client_status_json().

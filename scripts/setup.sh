@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test|hosts|foreign|fuzz
+# Usage: scripts/setup.sh demo|test|hosts|foreign|monitoring|fuzz
 set -eu
 
-missing=
+missing=  # to be installed
+unpacked= # to be unpacked below target/, where it does nothing but lie there
 need() { # need PACKAGE COMMAND...: the package is missing when the command fails
     package=$1
     shift
@@ -46,6 +47,11 @@ hosts)
     need mono-runtime mono --version
     need libmono-posix4.0-cil test -e /usr/lib/mono/4.5/Mono.Posix.dll
     ;;
+monitoring)
+    need python3 python3 --version
+    # Installed, it would be a service that runs from now on and after every boot.
+    prometheus --version >/dev/null 2>&1 || unpacked=prometheus
+    ;;
 foreign)
     need python3 python3 --version
     need python3-venv python3 -c 'import ensurepip'
@@ -53,22 +59,35 @@ foreign)
     need npm npm --version
     ;;
 esac
-[ -n "$missing" ] || exit 0
+[ -n "$missing$unpacked" ] || exit 0
 
-echo "Missing on this machine:$missing"
+echo "Missing on this machine:$missing $unpacked"
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "Install them with this system's package manager, then run this again." >&2
     exit 1
 fi
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
-echo "Installing them with apt-get."
+echo "Getting them with apt-get."
 export DEBIAN_FRONTEND=noninteractive
 # Another apt-get may be at work; the lists may be empty on a fresh machine, and need not be new on
 # another.
 install="$sudo apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends"
 # shellcheck disable=SC2086
-$install $missing >/dev/null 2>&1 || {
+[ -z "$missing" ] || $install $missing >/dev/null 2>&1 || {
     $sudo apt-get -o DPkg::Lock::Timeout=300 update
     $install $missing
 }
+root=$(cd "$(dirname "$0")/.." && pwd)
+for package in $unpacked; do
+    folder=$root/target/$package
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cd "$folder"
+    apt-get download "$package" >/dev/null 2>&1 || {
+        $sudo apt-get -o DPkg::Lock::Timeout=300 update
+        apt-get download "$package"
+    }
+    dpkg-deb --extract "$package"_*.deb .
+    rm "$package"_*.deb
+done

@@ -4,8 +4,10 @@
 //! environment variables, which come in as a function.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,7 @@ pub const MAX_SHARD_TOTAL: u32 = 1_000_000;
 /// Commands whose reply the host has not polled; one more is refused with `SHARD_E_QUEUE_FULL`.
 pub const MAX_COMMANDS_IN_FLIGHT: usize = 4_096;
 
-/// State changes and log lines in the queue; one more drops the oldest of them.
+/// State changes, GUILDS_COMPLETE and log lines in the queue; one more drops the oldest of them.
 pub const MAX_NOTICES: usize = 4_096;
 
 /// The largest payload a gateway may send, inflated. READY of a large bot has 16–17 MB.
@@ -62,8 +64,39 @@ pub const MAX_REST_FILES: usize = 32;
 /// The longest command that is read: room for a REST request with files.
 pub const MAX_COMMAND_BYTES: usize = 40 << 20;
 
+/// Connections to the endpoint for metrics and probes that are served at once. More wait.
+pub const MAX_METRICS_CONNECTIONS: usize = 16;
+
 /// The longest configuration that is read.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// Guilds of one shard that are kept track of. Discord puts at most 2,500 on a shard.
+pub const MAX_GUILDS_PER_SHARD: usize = 100_000;
+
+/// The longest name of a guild that is kept; the rest is cut off. Discord's have at most 100 characters.
+pub const MAX_GUILD_NAME_BYTES: usize = 400;
+
+/// Guilds in one reply to `guilds` when the command does not say how many.
+pub const DEFAULT_GUILDS_PER_PAGE: usize = 1_000;
+
+/// The most guilds in one reply to `guilds`.
+pub const MAX_GUILDS_PER_PAGE: usize = 10_000;
+
+/// How long a shard waits for the next of the guilds that READY listed before it says which are missing.
+pub const GUILDS_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Missing guilds that GUILDS_COMPLETE names; the rest is counted.
+pub const MAX_MISSING_NAMED: usize = 1_000;
+
+/// How long a request for members that are collected may take when the command does not say.
+pub const DEFAULT_MEMBERS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest that a request for members that are collected may take.
+pub const MAX_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// What a client collects of members, in bytes: chunks that have come, and replies until the host has
+/// released them. A request that would need more fails.
+pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -98,10 +131,14 @@ pub struct Config {
     pub budget_reserve: u32,
     /// What happens when only those are left.
     pub when_low: WhenLow,
+    /// What happens when Discord refuses the number of shards.
+    pub reshard: Reshard,
     /// Threads of the runtime.
     pub threads: usize,
     /// Where the engine's log goes.
     pub log: LogConfig,
+    /// Where the endpoint for metrics and probes listens.
+    pub metrics_address: Option<SocketAddr>,
     /// Certificates to trust instead of the built-in roots, PEM.
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy that all connections go through.
@@ -172,14 +209,66 @@ pub enum WhenLow {
     Refuse,
 }
 
+/// What happens when Discord refuses the number of shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reshard {
+    /// The host is told.
+    #[default]
+    Manual,
+    /// The engine takes another number.
+    Auto,
+}
+
 /// Where the engine's log goes.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct LogConfig {
     /// The sink.
     pub to: LogSink,
     /// The most talkative level that is kept.
     pub level: LogLevel,
+    /// What a line looks like.
+    pub format: LogFormat,
+}
+
+/// What a log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line, for programs.
+    Json,
+}
+
+/// What a client is for, which decides what is not said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Profile {
+    /// One shard, and a log of every step.
+    Development,
+    /// As many shards as it takes, and a log that other programs read.
+    Production,
+}
+
+impl Profile {
+    /// The shards of a config that names none.
+    fn shards(self) -> Result<Shards, Error> {
+        match self {
+            Self::Development => fixed(1, 0..1),
+            Self::Production => Ok(Shards::Auto),
+        }
+    }
+
+    /// The log of a config that says nothing of it.
+    fn log(self) -> LogConfig {
+        let to = LogSink::Stderr;
+        match self {
+            Self::Development => LogConfig { to, level: LogLevel::Debug, format: LogFormat::Text },
+            Self::Production => LogConfig { to, level: LogLevel::Info, format: LogFormat::Json },
+        }
+    }
 }
 
 /// A place for log lines.
@@ -274,11 +363,24 @@ struct Typed<'a> {
     /// is refused instead (FATAL), for a host that would rather end.
     #[serde(default)]
     identify: TypedIdentify,
+    /// `"manual"` · What happens when Discord no longer takes the number of shards (4010, 4011): with
+    /// `manual` the shard is refused (FATAL), with `auto` the engine takes the recommended number, or
+    /// twice as many, and goes on. See the command [`reshard`](commands.md#reshard).
+    #[serde(default)]
+    reshard: Reshard,
     /// cores, at most 4 · Threads of the engine, 1 to 256.
     threads: Option<usize>,
-    /// `{"to":"stderr","level":"info"}` · `to`: `stderr`, `events`, `callback`, `none`; `level`: `off`,
-    /// `error`, `warn`, `info`, `debug`, `trace`. Env `SHARDWRIGHT_LOG`: `debug`, `events:debug`, `none`.
-    log: Option<LogConfig>,
+    /// `{"to":"stderr","level":"info","format":"text"}` · `to`: `stderr`, `events`, `callback`, `none`;
+    /// `level`: `off`, `error`, `warn`, `info`, `debug`, `trace`; `format`: `text`, or `json` for one
+    /// object per line. Env `SHARDWRIGHT_LOG`: `debug`, `events:debug`, `stderr:info:json`, `none`.
+    log: Option<TypedLog>,
+    /// none · `"development"`: one shard, a log of level `debug` as text. `"production"`: as many shards
+    /// as Discord recommends, a log of level `info` as JSON. Keys and variables that are set win.
+    profile: Option<Profile>,
+    /// none · Address of an HTTP endpoint for Prometheus and probes, such as `"127.0.0.1:9464"`:
+    /// `/metrics`, `/healthz`, `/readyz`; see docs/monitoring.md. Port 0 takes a free one, which the
+    /// status names.
+    metrics_address: Option<String>,
     /// `https://discord.com/api/v10` · REST base; `http://` is allowed. Env `SHARDWRIGHT_API_URL`.
     api_url: Option<String>,
     /// from `/gateway/bot` · Another gateway; `ws://` is allowed.
@@ -301,6 +403,26 @@ struct Typed<'a> {
     backplane: Option<String>,
     /// none · For a later version.
     store: Option<String>,
+}
+
+/// `log` as typed.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TypedLog {
+    to: Option<LogSink>,
+    level: Option<LogLevel>,
+    format: Option<LogFormat>,
+}
+
+impl TypedLog {
+    /// What is said, and the defaults.
+    fn or(&self, defaults: LogConfig) -> LogConfig {
+        LogConfig {
+            to: self.to.unwrap_or(defaults.to),
+            level: self.level.unwrap_or(defaults.level),
+            format: self.format.unwrap_or(defaults.format),
+        }
+    }
 }
 
 /// `identify` as typed.
@@ -378,7 +500,7 @@ impl Typed<'_> {
             Some(json) => shards_from_json(json.get())?,
             None => match env("SHARDWRIGHT_SHARDS") {
                 Some(text) => shards_from_env(&text)?,
-                None => Shards::Auto,
+                None => self.profile.map_or(Ok(Shards::Auto), Profile::shards)?,
             },
         };
         let sessions = self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS"));
@@ -389,8 +511,9 @@ impl Typed<'_> {
         let log = match (self.log, env("SHARDWRIGHT_LOG")) {
             (Some(log), _) => log,
             (None, Some(text)) => log_from_env(&text)?,
-            (None, None) => LogConfig::default(),
+            (None, None) => TypedLog::default(),
         };
+        let log = log.or(self.profile.map_or_else(LogConfig::default, Profile::log));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Config {
             token,
@@ -415,8 +538,14 @@ impl Typed<'_> {
             sessions,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
+            reshard: self.reshard,
             threads: in_range("threads", self.threads.unwrap_or(cores.min(4)), 1, 256)?,
             log,
+            metrics_address: self
+                .metrics_address
+                .as_deref()
+                .map(check_metrics_address)
+                .transpose()?,
             ca_file: self.ca_file,
             proxy: self.proxy.map(|url| check_proxy(&url)).transpose()?,
         })
@@ -536,6 +665,14 @@ fn check_api_url(url: &str) -> Result<String, Error> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
+/// An address and a port. No name: what that stands for can change, and be more than was meant.
+fn check_metrics_address(text: &str) -> Result<SocketAddr, Error> {
+    text.parse().map_err(|_| {
+        let why = format!("is {text:?}; expected an address such as 127.0.0.1:9464 or [::]:9464");
+        invalid("metrics_address", why)
+    })
+}
+
 /// `http://[user:password@]host:port`. The URL may hold a password, so no error repeats it.
 fn check_proxy(url: &str) -> Result<ProxyUrl, Error> {
     let wrong =
@@ -638,20 +775,32 @@ fn fixed(total: u32, ids: impl IntoIterator<Item = u32>) -> Result<Shards, Error
     Ok(Shards::Fixed { total: NonZeroU32::new(total).unwrap_or(NonZeroU32::MIN), ids })
 }
 
-/// `SHARDWRIGHT_LOG`: a level, or sink and level as `stderr:debug`.
-fn log_from_env(text: &str) -> Result<LogConfig, Error> {
+/// `SHARDWRIGHT_LOG`: a level, sink and level as `stderr:debug`, or with the format as
+/// `stderr:debug:json`.
+fn log_from_env(text: &str) -> Result<TypedLog, Error> {
     let wrong = || {
-        let why = format!("is {text:?}; expected a level such as \"debug\", or \"stderr:debug\"");
+        let why = format!(
+            "is {text:?}; expected a level such as \"debug\", or \"stderr:debug\", or \
+             \"stderr:debug:json\""
+        );
         invalid("SHARDWRIGHT_LOG", why)
     };
-    let (to, level) = text.split_once(':').unwrap_or(("stderr", text));
+    let words: Vec<&str> = text.split(':').collect();
+    let (to, level, format) = match words[..] {
+        [level] => ("stderr", level, None),
+        [to, level] => (to, level, None),
+        [to, level, format] => (to, level, Some(format)),
+        _ => return Err(wrong()),
+    };
     if level == "none" {
-        return Ok(LogConfig { to: LogSink::None, level: LogLevel::Off });
+        return Ok(TypedLog { to: Some(LogSink::None), level: Some(LogLevel::Off), format: None });
     }
     let word = |word: &str| Value::String(word.to_owned());
-    Ok(LogConfig {
-        to: LogSink::deserialize(word(to)).map_err(|_| wrong())?,
-        level: LogLevel::deserialize(word(level)).map_err(|_| wrong())?,
+    let format = format.map(|format| LogFormat::deserialize(word(format)).map_err(|_| wrong()));
+    Ok(TypedLog {
+        to: Some(LogSink::deserialize(word(to)).map_err(|_| wrong())?),
+        level: Some(LogLevel::deserialize(word(level)).map_err(|_| wrong())?),
+        format: format.transpose()?,
     })
 }
 
@@ -748,6 +897,45 @@ mod tests {
             assert!(shards_from_env(text).is_err(), "{text:?}");
         }
         assert!(log_from_env("none").is_ok() && log_from_env("loud").is_err());
+        let log = log_from_env("events:warn:json").expect("three words").or(LogConfig::default());
+        let expected = (LogSink::Events, LogLevel::Warn, LogFormat::Json);
+        assert_eq!((log.to, log.level, log.format), expected);
+        for text in ["stderr:info:xml", "a:b:c:d", ":", "stderr:", "json"] {
+            assert!(log_from_env(text).is_err(), "{text:?}");
+        }
+    }
+
+    /// Each profile is a set of defaults, and whatever is said wins over it.
+    #[test]
+    fn a_profile_decides_what_is_not_said() {
+        let log = |config: &Config| (config.log.to, config.log.level, config.log.format);
+        let development = read(&with(r#""profile":"development""#)).expect("complete");
+        assert_eq!(ids(&development.shards), (1, vec![0]));
+        assert_eq!(log(&development), (LogSink::Stderr, LogLevel::Debug, LogFormat::Text));
+        let production = read(&with(r#""profile":"production""#)).expect("complete");
+        assert_eq!(production.shards, Shards::Auto);
+        assert_eq!(log(&production), (LogSink::Stderr, LogLevel::Info, LogFormat::Json));
+
+        let config = read(&with(r#""profile":"development","shards":4,"log":{"level":"warn"}"#));
+        let config = config.expect("complete");
+        assert_eq!(ids(&config.shards).0, 4);
+        assert_eq!(log(&config), (LogSink::Stderr, LogLevel::Warn, LogFormat::Text));
+        let config = read(&with(r#""profile":"production","log":{"to":"events"}"#));
+        let expected = (LogSink::Events, LogLevel::Info, LogFormat::Json);
+        assert_eq!(log(&config.expect("complete")), expected);
+
+        let env = |name: &str| match name {
+            "SHARDWRIGHT_SHARDS" => Some("8".to_owned()),
+            "SHARDWRIGHT_LOG" => Some("warn".to_owned()),
+            _ => None,
+        };
+        for (profile, format) in [("development", LogFormat::Text), ("production", LogFormat::Json)]
+        {
+            let text = with(&format!(r#""profile":"{profile}""#));
+            let config = Config::from_json(&text, env).expect("complete");
+            assert_eq!(ids(&config.shards).0, 8);
+            assert_eq!(log(&config), (LogSink::Stderr, LogLevel::Warn, format));
+        }
     }
 
     #[test]
@@ -771,6 +959,10 @@ mod tests {
             (&with(r#""large_threshold":10"#), ["`large_threshold`", "50"]),
             (&with(r#""threads":0"#), ["`threads`", "between 1 and 256"]),
             (&with(r#""log":{"level":"loud"}"#), ["`log.level`", "trace"]),
+            (&with(r#""log":{"format":"xml"}"#), ["`log.format`", "json"]),
+            (&with(r#""profile":"test""#), ["`profile`", "production"]),
+            (&with(r#""metrics_address":"localhost""#), ["`metrics_address`", "127.0.0.1:9464"]),
+            (&with(r#""metrics_address":9464"#), ["`metrics_address`", "string"]),
             (&with(r#""proxy":"socks5://x:1""#), ["`proxy`", "http://host"]),
             (&with(r#""proxy":"http://x[:]1""#), ["`proxy`", "http://host"]),
             (&with(r#""identify":{"reserve":1}"#), ["`identify.reserve`", "budget_reserve"]),

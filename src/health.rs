@@ -1,15 +1,18 @@
 //! How a client is doing: for people, for probes, and for `metrics`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::config::QueueConfig;
 use crate::error::{Error, ErrorKind};
+use crate::histogram::Distribution;
 use crate::identify::SessionStartLimit;
-use crate::shard::ShardState;
+use crate::rest::Rest;
 use crate::shard::status::Snapshot;
+use crate::shard::{Cause, ShardState};
 
 /// A client as it was at one moment.
 #[derive(Debug)]
@@ -20,18 +23,32 @@ pub(crate) struct Overview {
     pub(crate) stage: &'static str,
     /// Since the client was made.
     pub(crate) uptime: Duration,
+    /// Where the endpoint for metrics and probes listens.
+    pub(crate) metrics_address: Option<SocketAddr>,
     /// The number of shards of the bot, once known.
     pub(crate) shard_total: Option<u32>,
     /// The shards run here, by id.
     pub(crate) shards: Vec<(u32, Snapshot)>,
     /// Why the client or a shard was refused for good.
     pub(crate) fatal: Option<String>,
+    /// Whether that is the client, and so all of it.
+    pub(crate) is_refused: bool,
     /// Why sessions cannot be kept at the moment.
     pub(crate) sessions_error: Option<String>,
     /// The session start limit as the gate counts it.
     pub(crate) limit: Option<SessionStartLimit>,
+    /// Session starts of it that are never used.
+    pub(crate) budget_reserve: u32,
     /// The event queue.
     pub(crate) queue: QueueOverview,
+    /// From heartbeats to their ACKs, all shards together.
+    pub(crate) heartbeat_latency: Distribution,
+    /// In line at the identify gate.
+    pub(crate) identify_wait: Distribution,
+    /// From a command's arrival at its shard to the moment it left.
+    pub(crate) outbound_wait: Distribution,
+    /// The REST client, for what it counts.
+    pub(crate) rest: Rest,
 }
 
 /// An event queue as it was at one moment.
@@ -69,6 +86,7 @@ impl Overview {
             "stage": self.stage,
             "uptime_ms": millis(self.uptime),
             "fatal": self.fatal,
+            "metrics_address": self.metrics_address,
             "sessions_error": self.sessions_error,
             "shard_total": self.shard_total,
             "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),
@@ -89,6 +107,9 @@ impl Overview {
     /// One shard of it.
     fn shard(&self, id: u32, shard: &Snapshot) -> Value {
         let age = shard.last_event_at.map(|at| millis(self.now.saturating_duration_since(at)));
+        let reconnects = shard.counters.reconnects;
+        let by_cause = Cause::ALL.into_iter().map(|cause| (cause.name(), reconnects.of(cause)));
+        let by_cause: BTreeMap<_, _> = by_cause.filter(|(_, count)| *count > 0).collect();
         json!({
             "id": id,
             "state": shard.state,
@@ -97,14 +118,17 @@ impl Overview {
             "latency_ms": shard.latency_ms,
             "guilds": shard.guilds,
             "guilds_unavailable": shard.guilds_unavailable,
+            "guilds_complete": shard.guilds_complete,
             "events": shard.events,
             "bytes_received": shard.bytes_received,
             "bytes_inflated": shard.bytes_inflated,
-            "reconnects": shard.counters.reconnects,
+            "reconnects": reconnects.total(),
+            "reconnects_by_cause": by_cause,
             "resumes": shard.counters.resumes,
             "identifies": shard.counters.identifies,
             "queue_depth": self.queue.events_of_shard.get(&id).copied().unwrap_or(0),
             "blocked": shard.blocked,
+            "silent": shard.silent,
             "last_event_age_ms": age,
             "commands_held": shard.commands_held,
             "outbound_tokens": shard.commands_left,

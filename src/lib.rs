@@ -13,6 +13,7 @@ pub mod config;
 mod error;
 pub mod ffi;
 mod health;
+mod histogram;
 pub mod identify;
 mod log;
 mod metrics;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shardwright::config::MAX_INCOMING_BYTES;
 use shardwright::queue::EventKind;
-use shardwright::shard::StopMode;
+use shardwright::shard::{Guilds, StopMode};
 use shardwright::transport::Tcp;
 use shardwright::{Client, Config};
 use shardwright_sim::{ConnectPlan, Options, Server, Simulator, Split, Target};
@@ -44,6 +44,44 @@ fn memory(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with(key)).expect("a line");
     line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("a number") << 10
+}
+
+/// Guilds of a bot for which the index is measured, on 40 shards as Discord wants it.
+const GUILDS: u64 = 100_000;
+
+/// The most that one guild may take. Discord's names have 2 to 100 characters; those here have 18 on
+/// average.
+const BYTES_PER_GUILD: u64 = 100;
+
+/// The process in which the index of guilds is measured.
+#[test]
+#[ignore = "the other process of these tests"]
+fn guild_index() {
+    const SHARDS: u64 = 40;
+    let listed = |shard: u64| {
+        let ids = (0..GUILDS / SHARDS).map(|n| json!({"id": (shard + n * SHARDS + 1).to_string()}));
+        json!({"guilds": ids.collect::<Vec<_>>()}).to_string()
+    };
+    let readies: Vec<String> = (0..SHARDS).map(listed).collect();
+    let before = memory("VmRSS");
+    let mut shards = Vec::new();
+    for (shard, ready) in (0..).zip(&readies) {
+        let mut guilds = Guilds::default();
+        guilds.observe(Some(1), b"READY", ready.as_bytes());
+        for n in 0..GUILDS / SHARDS {
+            let id = shard + n * SHARDS + 1;
+            let name = "n".repeat(4 + id as usize % 29);
+            let create = json!({"id": id.to_string(), "name": name, "member_count": id + 1});
+            guilds.observe(Some(2 + n), b"GUILD_CREATE", create.to_string().as_bytes());
+        }
+        shards.push(guilds);
+    }
+    let growth = memory("VmRSS").saturating_sub(before);
+    let counts = shards.iter().map(Guilds::counts);
+    assert!(counts.clone().all(|counts| counts.unavailable == 0));
+    assert_eq!(counts.map(|counts| counts.guilds as u64).sum::<u64>(), GUILDS);
+    let stored: usize = shards.iter().map(|guilds| guilds.to_bytes().len()).sum();
+    say(&format!("peak {growth} stored {stored}"));
 }
 
 /// The process that is measured. It says on standard output where it is, and goes on when it is told on
@@ -248,4 +286,21 @@ fn a_server_that_never_stops() {
             world.end(&format!("flood, {compression}, {when_full}"), bound(EVENT_BYTES));
         }
     }
+}
+
+/// The guilds of a bot that is in 100,000 of them.
+#[test]
+fn an_index_of_100_000_guilds() {
+    let output = Command::new(std::env::current_exe().expect("this process has a file"))
+        .args(["guild_index", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let said = text.lines().find_map(|line| line.strip_prefix("> peak ")).expect("it says so");
+    let (growth, stored) = said.split_once(" stored ").expect("both");
+    let growth: u64 = growth.parse().expect("a number");
+    let stored: u64 = stored.parse().expect("a number");
+    let (each, stored) = (growth / GUILDS, stored / GUILDS);
+    println!("{GUILDS} guilds: {each} bytes each, {stored} stored; bound {BYTES_PER_GUILD}");
+    assert!(each <= BYTES_PER_GUILD, "{each} bytes for each guild");
 }

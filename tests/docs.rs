@@ -61,6 +61,20 @@ fn the_configuration_example_works() {
     shardwright::Config::from_json(json, env).expect("the example works");
 }
 
+/// The one-line configurations of the documents are some.
+#[test]
+fn the_recipes_work() {
+    let mut count = 0;
+    for path in ["docs/configuration.md", "docs/monitoring.md"] {
+        for line in file(path).lines().filter(|line| line.starts_with("    {\"intents\"")) {
+            let env = |name: &str| (name == "DISCORD_TOKEN").then(|| "t".to_owned());
+            shardwright::Config::from_json(line, env).expect(line);
+            count += 1;
+        }
+    }
+    assert_eq!(count, 3);
+}
+
 /// Checks that a document has this table, or with BLESS puts it in the place of the old one.
 fn replace_table(path: &str, table: &str) {
     let text = file(path);
@@ -134,5 +148,5 @@ fn the_readme_lists_commands_that_exist() {
         assert_eq!(error.kind(), shardwright::ErrorKind::State, "{example}: {error}");
         count += 1;
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 11);
 }

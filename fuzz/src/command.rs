@@ -32,6 +32,13 @@ pub fn run(bytes: &[u8]) {
                 check_meaning(&asked, op, &d, route);
             }
         }
+        Ok(Command::CollectMembers(request)) => {
+            assert!(request.payload.as_str().len() <= MAX_OUTGOING_BYTES);
+            let (op, d) = read(&request.payload);
+            assert_eq!((op, d["guild_id"].as_str()), (8, Some(&*request.guild_id.to_string())));
+            assert_eq!(d["nonce"].as_str(), Some(&*request.nonce));
+            assert!((1..=32).contains(&request.nonce.len()));
+        }
         Ok(Command::SoundboardSounds { guild_ids }) => {
             let mut asked = Vec::new();
             for (shard_id, payload) in soundboard_sounds(&guild_ids, total) {
@@ -48,7 +55,14 @@ pub fn run(bytes: &[u8]) {
             expected.sort_unstable();
             assert_eq!(asked, expected, "every guild once");
         }
-        Ok(Command::Rest(_) | Command::GatewayInfo | Command::RestartShard { .. }) => {}
+        Ok(
+            Command::Rest(_)
+            | Command::GatewayInfo
+            | Command::Guilds(_)
+            | Command::GuildStats
+            | Command::RestartShard { .. }
+            | Command::Reshard { .. },
+        ) => {}
         Err(error) => {
             use ErrorKind::{InvalidArgument, TooLarge, Unsupported};
             assert!(matches!(error.kind(), InvalidArgument | TooLarge | Unsupported));

@@ -89,6 +89,7 @@ enum Fate {
 
 struct World {
     machine: Machine,
+    start: Instant,
     now: Instant,
     link: Link,
     state: ShardState,
@@ -123,9 +124,11 @@ impl World {
             resume_url: Some(gateway),
         });
         let seq = session.as_ref().map(|session| session.seq);
+        let now = Instant::now();
         let mut world = Self {
             machine: Machine::new(settings, session, seed.into()),
-            now: Instant::now(),
+            start: now,
+            now,
             link: Link::None,
             state: ShardState::Idle,
             ticket: 0,
@@ -384,6 +387,8 @@ impl World {
                     let before = self.commands.insert(command_id, Fate::Settled);
                     assert_eq!(before, Some(Fate::Open), "command {command_id}");
                 }
+                Output::Measured(_, took) => assert!(took <= self.now - self.start, "{took:?}"),
+                Output::Warning(text) => assert!(!shows_token(&text), "the token: {text}"),
             }
         }
         self.check(starts_session, seq);

@@ -9,13 +9,16 @@ use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::guilds::GuildsPage;
+use super::member_command::RequestGuildMembers;
+use super::reshard::Target;
 use crate::config::MAX_COMMAND_BYTES;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
-    MAX_NONCE_BYTES, MAX_OUTGOING_BYTES, MAX_USER_IDS, OpCode, Payload, json, presence, send_event,
-    shard_for_guild,
+    MAX_OUTGOING_BYTES, OpCode, Payload, json, presence, send_event, shard_for_guild,
 };
 use crate::rest;
+use crate::shard::MemberRequest;
 
 /// Guild ids that surely fit one payload of op 31.
 const MAX_GUILDS_PER_PAYLOAD: usize = 150;
@@ -37,16 +40,27 @@ pub enum Command {
         /// The guilds, on whatever shards.
         guild_ids: Vec<u64>,
     },
+    /// A request for members whose chunks come as one reply.
+    CollectMembers(Box<MemberRequest>),
     /// A REST request.
     Rest(Box<rest::Request>),
     /// What `/gateway/bot` says now.
     GatewayInfo,
+    /// Some of the guilds that are known.
+    Guilds(GuildsPage),
+    /// How many guilds are known.
+    GuildStats,
     /// A new connection for one shard.
     RestartShard {
         /// Which.
         shard_id: u32,
         /// Whether it keeps its session.
         resume: bool,
+    },
+    /// Another number of shards.
+    Reshard {
+        /// How many.
+        target: Target,
     },
 }
 
@@ -101,29 +115,32 @@ impl Command {
             "request_channel_info" => parse::<RequestChannelInfo>(text)?.into_command(),
             "gateway" => parse::<Gateway>(text)?.into_command(),
             "rest" => rest::Request::from_json(text).map(|request| Self::Rest(Box::new(request))),
-            "gateway_info" => parse::<GatewayInfo>(text).map(|_| Self::GatewayInfo),
+            "gateway_info" => parse::<Plain>(text).map(|_| Self::GatewayInfo),
+            "guilds" => parse::<GuildsPage>(text)?.checked().map(Self::Guilds),
+            "guild_stats" => parse::<Plain>(text).map(|_| Self::GuildStats),
             "restart_shard" => {
                 let RestartShard { shard, resume, .. } = parse(text)?;
                 Ok(Self::RestartShard { shard_id: shard, resume })
             }
-            "reshard" | "publish" | "subscribe" | "unsubscribe" | "call" | "answer"
-            | "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
-            | "job_consume" | "job_ack" | "job_fail" | "store_put" | "store_get"
-            | "store_delete" | "store_list" => {
+            "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
+            "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cache_get"
+            | "cache_set" | "cache_delete" | "cache_increment" | "job_push" | "job_consume"
+            | "job_ack" | "job_fail" | "store_put" | "store_get" | "store_delete"
+            | "store_list" => {
                 let text = format!("the command {kind:?} is not in this build yet");
                 Err(Error::new(ErrorKind::Unsupported, text))
             }
             _ => Err(wrong(format!(
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
-                 rest, gateway_info and restart_shard"
+                 rest, gateway_info, guilds, guild_stats, restart_shard and reshard"
             ))),
         }
     }
 }
 
 /// `InvalidArgument` with this text.
-fn wrong(text: impl Into<String>) -> Error {
+pub(super) fn wrong(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, text)
 }
 
@@ -141,7 +158,7 @@ fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
 }
 
 /// A command of the engine's own making.
-fn send(route: Route, op: OpCode, d: &serde_json::Value) -> Result<Command, Error> {
+pub(super) fn send(route: Route, op: OpCode, d: &serde_json::Value) -> Result<Command, Error> {
     let d = RawValue::from_string(d.to_string()).map_err(|error| wrong(error.to_string()))?;
     send_raw(route, op.number(), &d)
 }
@@ -176,7 +193,7 @@ pub fn soundboard_sounds(guild_ids: &[u64], total: NonZeroU32) -> Vec<(u32, Payl
 
 /// A snowflake: a string or a number in JSON, a string on the wire.
 #[derive(Debug, Clone, Copy)]
-struct Id(u64);
+pub(super) struct Id(pub(super) u64);
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -206,7 +223,7 @@ impl<'de> Deserialize<'de> for Id {
 
 impl Id {
     /// As Discord writes it.
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         self.0.to_string()
     }
 }
@@ -234,76 +251,6 @@ impl UpdateVoiceState {
             "self_mute": self_mute, "self_deaf": self_deaf,
         });
         send(Route::Guild(guild_id.0), OpCode::VoiceStateUpdate, &d)
-    }
-}
-
-/// <https://discord.com/developers/docs/events/gateway-events#request-guild-members>
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RequestGuildMembers {
-    #[serde(rename = "type")]
-    _type: IgnoredAny,
-    guild_id: Id,
-    query: Option<String>,
-    limit: Option<u32>,
-    user_ids: Option<OneOrMany>,
-    #[serde(default)]
-    presences: bool,
-    nonce: Option<String>,
-    #[serde(default)]
-    collect: bool,
-}
-
-/// `user_ids` in both forms that Discord takes.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(Id),
-    Many(Vec<Id>),
-}
-
-impl RequestGuildMembers {
-    fn into_command(self) -> Result<Command, Error> {
-        if self.collect {
-            let text = "`collect` is not in this build yet; the chunks come as dispatches";
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
-        let mut d = json!({"guild_id": self.guild_id.text(), "presences": self.presences});
-        match (self.query, self.user_ids) {
-            (Some(query), None) => {
-                d["query"] = query.into();
-                d["limit"] = self.limit.unwrap_or(0).into();
-            }
-            (None, Some(ids)) => {
-                let ids = match ids {
-                    OneOrMany::One(id) => vec![id.text()],
-                    OneOrMany::Many(ids) => ids.into_iter().map(Id::text).collect(),
-                };
-                if ids.len() > MAX_USER_IDS {
-                    let count = ids.len();
-                    return Err(wrong(format!(
-                        "`user_ids` has {count} ids; one request takes at most {MAX_USER_IDS}"
-                    )));
-                }
-                d["user_ids"] = ids.into();
-                d["limit"] = self.limit.unwrap_or(0).into();
-            }
-            _ => {
-                return Err(wrong(
-                    "a member request has either `query` (empty for all members) or `user_ids`",
-                ));
-            }
-        }
-        if let Some(nonce) = self.nonce {
-            if nonce.len() > MAX_NONCE_BYTES {
-                let bytes = nonce.len();
-                return Err(wrong(format!(
-                    "`nonce` has {bytes} bytes; Discord ignores one of more than {MAX_NONCE_BYTES}"
-                )));
-            }
-            d["nonce"] = nonce.into();
-        }
-        send(Route::Guild(self.guild_id.0), OpCode::RequestGuildMembers, &d)
     }
 }
 
@@ -384,10 +331,10 @@ impl Gateway<'_> {
     }
 }
 
-/// Asks REST what the gateway recommends.
+/// A command that is nothing but its type.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GatewayInfo {
+struct Plain {
     #[serde(rename = "type")]
     _type: IgnoredAny,
 }
@@ -407,9 +354,35 @@ fn yes() -> bool {
     true
 }
 
+/// Runs the bot with another number of shards.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reshard<'a> {
+    #[serde(rename = "type")]
+    _type: IgnoredAny,
+    #[serde(borrow)]
+    shards: &'a RawValue,
+}
+
+impl Reshard<'_> {
+    fn into_command(self) -> Result<Command, Error> {
+        let target = match self.shards.get() {
+            r#""auto""# => Target::Recommended,
+            number => Target::Shards(number.parse().map_err(|_| {
+                wrong(format!("`shards` is {number}; expected a number or \"auto\""))
+            })?),
+        };
+        if target == Target::Shards(0) {
+            return Err(wrong("`shards` is 0; a bot has at least one"));
+        }
+        Ok(Command::Reshard { target })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{MAX_NONCE_BYTES, MAX_USER_IDS};
 
     fn sent(text: &str) -> (Route, String) {
         match Command::from_json(text).expect(text) {
@@ -521,6 +494,23 @@ mod tests {
                 &format!(r#"{{"type":"request_guild_members","guild_id":"1","user_ids":[{ids}]}}"#),
                 "101 ids",
             ),
+            (
+                r#"{"type":"request_guild_members","guild_id":"1","query":"","timeout_ms":5}"#,
+                "collect",
+            ),
+            (
+                r#"{"type":"request_guild_members","guild_id":"1","query":"","collect":true,"timeout_ms":0}"#,
+                "1 to 900000",
+            ),
+            (
+                r#"{"type":"request_guild_members","guild_id":"1","query":"","collect":true,"nonce":""}"#,
+                "empty",
+            ),
+            (r#"{"type":"guilds","limit":0}"#, "1 to 10000"),
+            (r#"{"type":"guilds","limit":10001}"#, "1 to 10000"),
+            (r#"{"type":"guilds","after":"x"}"#, "digits"),
+            (r#"{"type":"guilds","before":"1"}"#, "`before`"),
+            (r#"{"type":"guild_stats","shard":0}"#, "`shard`"),
             (r#"{"type":"request_soundboard_sounds","guild_ids":[]}"#, "empty"),
             (r#"{"type":"gateway","op":2,"d":{},"shard":0}"#, "engine's own"),
             (r#"{"type":"gateway","op":31,"d":{"guild_ids":["1"]}}"#, "needs `shard`"),
@@ -536,12 +526,7 @@ mod tests {
         }
         let text = format!(r#"{{"type":"gateway","op":99,"d":{{"x":"{long}"}},"shard":0}}"#);
         assert_eq!(error(&text).kind(), ErrorKind::TooLarge);
-        for text in [
-            r#"{"type":"publish"}"#,
-            r#"{"type":"request_guild_members","guild_id":"1","query":"","collect":true}"#,
-        ] {
-            assert_eq!(error(text).kind(), ErrorKind::Unsupported);
-        }
+        assert_eq!(error(r#"{"type":"publish"}"#).kind(), ErrorKind::Unsupported);
     }
 
     /// Scenario 61: what Discord just takes is not refused.

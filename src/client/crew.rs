@@ -9,14 +9,16 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 
-use super::fleet::Member;
+use super::fleet::{Fleet, Member};
 use super::shared::Shared;
 use super::startup::Plan;
 use crate::identify::line::Line;
 use crate::protocol::Identify;
+use crate::sessions::TakenFile;
 use crate::shard::driver::{self, Owner, Surroundings};
+use crate::shard::overlap::{Overlap, Side};
 use crate::shard::status::{ShardStatus, Snapshot};
-use crate::shard::{Session, Settings};
+use crate::shard::{GuildIndex, Session, Settings};
 
 /// The rest after a bug, so that one that strikes at once does not make a busy loop.
 const REST_AFTER_DEATH: Duration = Duration::from_secs(2);
@@ -26,6 +28,12 @@ pub(super) struct Crew {
     shared: Arc<Shared>,
     plan: Plan,
     line: Line,
+    /// Tells this set of shards from another one.
+    set: u8,
+    /// The other set of shards, while the bot is resharded.
+    overlap: Option<(Arc<Overlap>, Side)>,
+    /// How far the host has come, for `at_most_once`.
+    taken: Option<TakenFile>,
     /// Names of the dispatches that the host gets.
     events: Option<Arc<HashSet<Vec<u8>>>>,
     tasks: JoinSet<()>,
@@ -34,29 +42,76 @@ pub(super) struct Crew {
 
 impl Crew {
     /// Nobody runs yet.
-    pub(super) fn new(shared: Arc<Shared>, plan: Plan, line: Line) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        plan: Plan,
+        line: Line,
+        taken: Option<TakenFile>,
+    ) -> Self {
         let events = shared.config.events.as_ref().map(|names| {
             let names = names.iter().map(|name| name.clone().into_bytes());
             Arc::new(names.collect::<HashSet<_>>())
         });
-        Self { shared, plan, line, events, tasks: JoinSet::new(), shard_of_task: HashMap::new() }
+        Self {
+            shared,
+            plan,
+            line,
+            set: 0,
+            overlap: None,
+            taken,
+            events,
+            tasks: JoinSet::new(),
+            shard_of_task: HashMap::new(),
+        }
     }
 
-    /// Starts all shards of the plan, with the sessions there are for them.
+    /// The crew of the set that is to take over from this one.
+    pub(super) fn successor(
+        &mut self,
+        plan: Plan,
+        taken: Option<TakenFile>,
+        overlap: &Arc<Overlap>,
+    ) -> Self {
+        self.overlap = Some((Arc::clone(overlap), Side::Old));
+        let set = self.set.wrapping_add(1);
+        let next = Self::new(Arc::clone(&self.shared), plan, self.line.of_set(set), taken);
+        Self { set, overlap: Some((Arc::clone(overlap), Side::New)), ..next }
+    }
+
+    /// The other set is gone.
+    pub(super) fn stand_alone(&mut self) {
+        self.overlap = None;
+    }
+
+    /// Starts all shards of the plan, with the sessions there are for them and the presence that the host
+    /// gave by a command.
     pub(super) fn launch_all(
         &mut self,
-        mut sessions: BTreeMap<u32, Session>,
-    ) -> BTreeMap<u32, Member> {
+        mut sessions: BTreeMap<u32, (Session, Arc<GuildIndex>)>,
+        presence: Option<&RawValue>,
+    ) -> Fleet {
         let ids = self.plan.ids.clone();
-        let launch = |id| (id, self.launch(id, sessions.remove(&id), None, Duration::ZERO));
-        ids.into_iter().map(launch).collect()
+        let launch = |id| {
+            let (session, guilds) = sessions.remove(&id).unzip();
+            let presence = presence.map(ToOwned::to_owned);
+            let (guilds, status) = (guilds.unwrap_or_default(), Arc::new(ShardStatus::new()));
+            (id, self.launch(id, session, presence, guilds, status, Duration::ZERO))
+        };
+        let members = ids.into_iter().map(launch).collect();
+        Fleet { set: self.set, total: self.plan.total, members }
     }
 
     /// Starts a shard again after its task died; with its session, and the presence that the host
-    /// gave it, if it had them.
-    pub(super) fn relaunch(&mut self, shard_id: u32, last: Option<Snapshot>) -> Member {
+    /// gave it, if it had them, and its guilds.
+    pub(super) fn relaunch(
+        &mut self,
+        shard_id: u32,
+        last: Option<Snapshot>,
+        guilds: Arc<GuildIndex>,
+    ) -> Member {
+        let status = Arc::new(last.as_ref().map_or_else(ShardStatus::new, ShardStatus::after));
         let (session, presence) = last.map_or((None, None), |last| (last.session, last.presence));
-        self.launch(shard_id, session, presence, REST_AFTER_DEATH)
+        self.launch(shard_id, session, presence, guilds, status, REST_AFTER_DEATH)
     }
 
     /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
@@ -87,24 +142,29 @@ impl Crew {
         shard_id: u32,
         session: Option<Session>,
         presence: Option<Box<RawValue>>,
+        guilds: Arc<GuildIndex>,
+        status: Arc<ShardStatus>,
         rest: Duration,
     ) -> Member {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let status = Arc::new(ShardStatus::new());
         let mut settings = self.settings(shard_id);
         if presence.is_some() {
             settings.presence.clone_from(&presence);
             status.update(|status| status.presence = presence);
         }
         let keeper = self.shared.keeper.as_ref();
-        let progress = keeper.map(|keeper| keeper.progress(shard_id, session.as_ref()));
+        let taken = self.taken.as_ref();
+        let progress = keeper.map(|keeper| keeper.progress(taken, shard_id, session.as_ref()));
         let surroundings = Surroundings {
             progress: progress.clone(),
+            overlap: self.overlap.clone(),
             queue: Arc::clone(&self.shared.queue),
             line: self.line.clone(),
             dialer: self.shared.dialer.clone(),
             events: self.events.clone(),
             status: Arc::clone(&status),
+            guilds: Arc::clone(&guilds),
+            collected: Arc::clone(&self.shared.collected),
             owner: Arc::clone(&self.shared) as Arc<dyn Owner>,
         };
         let seed = fastrand::u64(..);
@@ -113,7 +173,7 @@ impl Crew {
             driver::run(settings, session, seed, mail, surroundings).await;
         });
         self.shard_of_task.insert(task.id(), shard_id);
-        Member { mailbox, status, progress }
+        Member { mailbox, status, progress, guilds }
     }
 
     /// What makes a shard this shard.

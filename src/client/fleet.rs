@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
 use super::command::{Command, soundboard_sounds};
+use super::guilds::GuildsPage;
 use super::replies::Replies;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::Payload;
+use crate::protocol::{OpCode, Payload, send_event, shard_for_guild};
 use crate::queue::Progress;
 use crate::shard;
+use crate::shard::GuildIndex;
 use crate::shard::driver::{Mail, Mailbox};
 use crate::shard::status::ShardStatus;
 
@@ -22,11 +26,15 @@ pub(super) struct Member {
     pub(super) status: Arc<ShardStatus>,
     /// How far the host has come with its events, if sessions are kept.
     pub(super) progress: Option<Arc<Progress>>,
+    /// Its guilds.
+    pub(super) guilds: Arc<GuildIndex>,
 }
 
 /// The shards of a client.
 #[derive(Debug)]
 pub(super) struct Fleet {
+    /// Tells it from another set of shards while the bot is resharded.
+    pub(super) set: u8,
     /// The number of shards of the bot.
     pub(super) total: NonZeroU32,
     /// Those that run here.
@@ -58,12 +66,20 @@ impl Fleet {
             Command::Send { route, .. } => {
                 route.shard(self.total).map_or(Ok(()), |shard_id| self.is_here(shard_id))
             }
+            Command::CollectMembers(request) => {
+                self.is_here(shard_for_guild(request.guild_id, self.total))
+            }
             Command::SoundboardSounds { guild_ids } => {
                 let payloads = soundboard_sounds(guild_ids, self.total);
                 payloads.iter().try_for_each(|(shard_id, _)| self.is_here(*shard_id))
             }
-            Command::RestartShard { shard_id, .. } => self.is_here(*shard_id),
-            Command::Rest(_) | Command::GatewayInfo => Ok(()),
+            Command::RestartShard { shard_id, .. }
+            | Command::Guilds(GuildsPage { shard: Some(shard_id), .. }) => self.is_here(*shard_id),
+            Command::Guilds(_)
+            | Command::GuildStats
+            | Command::Rest(_)
+            | Command::GatewayInfo
+            | Command::Reshard { .. } => Ok(()),
         }
     }
 
@@ -90,12 +106,41 @@ impl Fleet {
                     self.tell(shard_id, Mail::Command(command));
                 }
             }
+            Command::CollectMembers(request) => {
+                let shard_id = shard_for_guild(request.guild_id, self.total);
+                replies.expect(id, [shard_id]);
+                self.tell(shard_id, Mail::CollectMembers { command_id: id, request });
+            }
             Command::RestartShard { shard_id, resume } => {
                 self.tell(shard_id, Mail::Restart { resume });
                 replies.finish(id, 0, b"null");
             }
-            Command::Rest(_) | Command::GatewayInfo => {}
+            // Not for shards.
+            Command::Rest(_)
+            | Command::GatewayInfo
+            | Command::Guilds(_)
+            | Command::GuildStats
+            | Command::Reshard { .. } => {}
         }
+    }
+
+    /// Sends the presence that the host gave the old set after this one was started with an earlier one.
+    pub(super) fn take_presence_of(&self, old: &Self) {
+        let presence = old.presence().map(|presence| presence.get().to_owned());
+        let known = self.presence().map(|presence| presence.get().to_owned());
+        let newer = presence.filter(|presence| known.as_ref() != Some(presence));
+        let Some(d) = newer.and_then(|text| RawValue::from_string(text).ok()) else { return };
+        let Ok(payload) = send_event(OpCode::PresenceUpdate.number(), &d) else { return };
+        self.tell_all(|| {
+            let (payload, presence) = (payload.clone(), Some(d.clone()));
+            // Nobody waits for a reply.
+            Mail::Command(shard::Command { id: 0, payload, presence })
+        });
+    }
+
+    /// The newest presence that the host gave by a command, if it gave one.
+    pub(super) fn presence(&self) -> Option<Box<RawValue>> {
+        self.members.values().find_map(|member| member.status.get().presence)
     }
 
     /// Whether a shard is one of this client.

@@ -4,6 +4,7 @@
 //! stores what changed. Whatever goes wrong with the file is told, and no shard waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,13 +24,16 @@ use crate::queue::Progress;
 use crate::sessions::{
     FRESH, History, LastStart, Owner, SessionFile, Stored, TakenFile, Write, session_tag, wall_ms,
 };
-use crate::shard::Session;
+use crate::shard::{GuildIndex, Guilds, Session};
 
 /// Time between two looks at the shards.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Time between two notes that sessions without news are still alive: a small part of [`FRESH`].
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Time between two writes of a shard's guilds, which come in thousands when it starts.
+const GUILDS_EVERY: Duration = Duration::from_secs(1);
 
 /// Patience with a disk while something waits for it.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
@@ -55,6 +59,8 @@ pub(super) struct Keeper {
 #[derive(Debug, Default)]
 struct Saved {
     sessions: BTreeMap<u32, Session>,
+    /// The generation of each shard's guilds, and when it was written.
+    guilds: BTreeMap<u32, (u64, Instant)>,
     alive_at: Option<Instant>,
 }
 
@@ -118,51 +124,80 @@ impl Keeper {
         found.await.flatten()
     }
 
-    /// The sessions to go on with, and where each goes on.
-    pub(super) async fn load(&self, plan: &Plan) -> BTreeMap<u32, Session> {
-        let total = plan.total.get();
-        if self.delivery == Delivery::AtMostOnce {
-            let (path, bot) = (self.path.clone(), self.owner.bot.clone());
-            let opened = blocking(move || {
-                TakenFile::open(&path, &bot, total).map_err(|error| error.to_string())
-            });
-            match opened.await {
-                Ok(taken) => *lock(&self.taken) = Some(taken),
-                Err(error) => self.note("has a file beside it that cannot be opened", Err(error)),
+    /// Opens what says how far the host has come with so many shards, for `at_most_once`.
+    pub(super) async fn open_taken(&self, shard_total: NonZeroU32) -> Option<TakenFile> {
+        if self.delivery == Delivery::AtLeastOnce {
+            return None;
+        }
+        let (path, bot) = (self.path.clone(), self.owner.bot.clone());
+        let opened = blocking(move || {
+            TakenFile::open(&path, &bot, shard_total.get()).map_err(|error| error.to_string())
+        });
+        match opened.await {
+            Ok(taken) => {
+                *lock(&self.taken) = Some(taken.clone());
+                Some(taken)
+            }
+            Err(error) => {
+                self.note("has a file beside it that cannot be opened", Err(error));
+                None
             }
         }
+    }
+
+    /// The sessions to go on with, and where each goes on.
+    pub(super) async fn load(
+        &self,
+        plan: &Plan,
+        taken: Option<&TakenFile>,
+    ) -> BTreeMap<u32, (Session, Arc<GuildIndex>)> {
+        let total = plan.total.get();
         let owner = self.owner.clone();
-        let start = LastStart {
-            gateway: plan.gateway.clone(),
-            shard_total: total,
-            starts_per_day: plan.limit.total,
-            max_concurrency: plan.limit.max_concurrency.get(),
-        };
+        let start = plan.as_start();
         let found = self.ask(move |file| {
             file.note_start(&owner.bot, &start)?;
             file.load(&owner, total, wall_ms())
         });
         let mut sessions = BTreeMap::new();
-        for Stored { shard_id, mut session } in found.await.unwrap_or_default() {
+        for Stored { shard_id, mut session, guilds } in found.await.unwrap_or_default() {
             // As with READY's: the token does not leave TLS because of what a file says.
             session.resume_url = session.resume_url.filter(|url| url.tls || !plan.gateway.tls);
             let tag = session_tag(&session.id);
-            let taken = lock(&self.taken).as_ref().and_then(|taken| taken.read(shard_id, tag));
+            let taken = taken.and_then(|taken| taken.read(shard_id, tag));
             session.seq = session.seq.max(taken.unwrap_or(0));
-            sessions.insert(shard_id, session);
+            let guilds = guilds.and_then(|bytes| Guilds::from_bytes(&bytes)).unwrap_or_default();
+            sessions.insert(shard_id, (session, Arc::new(guilds.into())));
         }
         sessions.retain(|shard_id, _| plan.ids.contains(shard_id));
         if !sessions.is_empty() {
             let (count, minutes) = (sessions.len(), FRESH.as_secs() / 60);
             info!("{count} sessions that lived in the last {minutes} minutes are resumed");
         }
-        lock(&self.saved).sessions.clone_from(&sessions);
+        lock(&self.saved).sessions =
+            sessions.iter().map(|(id, (session, _))| (*id, session.clone())).collect();
         sessions
     }
 
+    /// The bot goes on with another number of shards; the sessions of the old ones end.
+    pub(super) async fn reshard(&self, plan: &Plan) {
+        let (bot, start) = (self.owner.bot.clone(), plan.as_start());
+        *lock(&self.saved) = Saved::default();
+        self.ask(move |file| {
+            file.note_start(&bot, &start)?;
+            file.forget_others(&bot, start.shard_total)
+        })
+        .await;
+        self.hurry();
+    }
+
     /// What follows how far the host comes with a shard, which begins with this session.
-    pub(super) fn progress(&self, shard_id: u32, session: Option<&Session>) -> Arc<Progress> {
-        let writer = lock(&self.taken).as_ref().map(|taken| taken.writer(shard_id));
+    pub(super) fn progress(
+        &self,
+        taken: Option<&TakenFile>,
+        shard_id: u32,
+        session: Option<&Session>,
+    ) -> Arc<Progress> {
+        let writer = taken.map(|taken| taken.writer(shard_id));
         let on_taken = writer.map(|writer| Box::new(writer) as _);
         let progress = Progress::new(self.delivery, on_taken);
         if let Some(session) = session {
@@ -209,7 +244,7 @@ impl Keeper {
                 () = self.hurry.notified() => {}
             }
             let mut job = None;
-            fleet(&mut |fleet| job = self.look(fleet));
+            fleet(&mut |fleet| job = self.look(fleet, false));
             if let Some(job) = job {
                 self.saved(blocking(move || job.run()).await);
             }
@@ -218,13 +253,13 @@ impl Keeper {
 
     /// Stores what has changed, here and now.
     pub(super) fn save(&self, fleet: &Fleet) {
-        if let Some(job) = self.look(fleet) {
+        if let Some(job) = self.look(fleet, true) {
             self.saved(job.run());
         }
     }
 
-    /// What there is to store, if anything.
-    fn look(&self, fleet: &Fleet) -> Option<Job> {
+    /// What there is to store, if anything; at the end without a thought for how often.
+    fn look(&self, fleet: &Fleet, is_end: bool) -> Option<Job> {
         let file = lock(&self.file).clone()?;
         let saved = lock(&self.saved);
         let mut job = Job {
@@ -233,6 +268,7 @@ impl Keeper {
             shard_total: fleet.total.get(),
             writes: Vec::new(),
             alive: Vec::new(),
+            generations: Vec::new(),
         };
         let is_time = saved.alive_at.is_none_or(|at| at.elapsed() >= ALIVE_EVERY);
         for (&shard_id, member) in &fleet.members {
@@ -250,8 +286,21 @@ impl Keeper {
                 };
                 session.seq = done;
             }
-            if known != Some(&session) {
-                job.writes.push(Write::Keep(Stored { shard_id, session }));
+            let index = member.guilds.lock();
+            let generation = index.generation();
+            let is_due = match saved.guilds.get(&shard_id) {
+                None => true,
+                Some((written, at)) => {
+                    *written != generation && (is_end || at.elapsed() >= GUILDS_EVERY)
+                }
+            };
+            let guilds = is_due.then(|| index.to_bytes());
+            drop(index);
+            if is_due {
+                job.generations.push((shard_id, generation));
+            }
+            if known != Some(&session) || is_due {
+                job.writes.push(Write::Keep(Stored { shard_id, session, guilds }));
             } else if is_time {
                 job.alive.push(shard_id);
             }
@@ -266,13 +315,18 @@ impl Keeper {
                 let mut saved = lock(&self.saved);
                 for write in job.writes {
                     match write {
-                        Write::Keep(Stored { shard_id, session }) => {
+                        Write::Keep(Stored { shard_id, session, .. }) => {
                             saved.sessions.insert(shard_id, session);
                         }
                         Write::Forget(shard_id) => {
                             saved.sessions.remove(&shard_id);
+                            saved.guilds.remove(&shard_id);
                         }
                     }
+                }
+                let now = Instant::now();
+                for (shard_id, generation) in job.generations {
+                    saved.guilds.insert(shard_id, (generation, now));
                 }
                 if !job.alive.is_empty() || saved.alive_at.is_none() {
                     saved.alive_at = Some(Instant::now());
@@ -334,12 +388,14 @@ struct Job {
     shard_total: u32,
     writes: Vec<Write>,
     alive: Vec<u32>,
+    /// Of the guilds in `writes`.
+    generations: Vec<(u32, u64)>,
 }
 
 impl Job {
     /// Stores it, and gives it back.
     fn run(self) -> Result<Self, String> {
-        let Self { file, owner, shard_total, writes, alive } = &self;
+        let Self { file, owner, shard_total, writes, alive, .. } = &self;
         let result = file.save(owner, *shard_total, writes, alive, wall_ms());
         result.map(|()| self).map_err(|error| error.to_string())
     }

@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::crew::Crew;
-use super::fleet::Fleet;
+use super::reshard::{self, Request, Reshard, Step, Target};
 use super::shared::{InCaseOfPanic, Shared, Stage, lock};
 use super::startup::{self, GatewayInfo, Plan};
 use crate::config::WhenLow;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::identify::line::Desk;
 use crate::identify::{Gate, GateEvent, SessionStartLimit, line};
 use crate::queue::NO_SHARD;
@@ -32,6 +32,7 @@ impl Shared {
     pub(super) async fn live(self: Arc<Self>) {
         let _end = InCaseOfPanic(|| {
             self.refuse(NO_SHARD, "the client met a bug in the engine; see the log", None);
+            drop(self.take_tasks());
             self.end();
         });
         let mut stop = self.stop.subscribe();
@@ -118,23 +119,42 @@ impl Shared {
             );
         }
         let mut gate = Gate::new(plan.limit, reserve);
-        let mut sessions = BTreeMap::new();
+        let (mut taken, mut sessions) = (None, BTreeMap::new());
         if let Some(keeper) = &self.keeper {
             keeper.recall(&mut gate).await;
-            sessions = keeper.load(&plan).await;
+            taken = keeper.open_taken(plan.total).await;
+            sessions = keeper.load(&plan, taken.as_ref()).await;
         }
         let desk = GateDesk(Arc::downgrade(self));
         let (line, gatekeeper) = line::open(gate, plan.is_asked, desk);
-        let total = plan.total;
-        let mut crew = Crew::new(Arc::clone(self), plan, line);
-        self.set_running(Fleet { total, members: crew.launch_all(sessions) });
+        let mut crew = Crew::new(Arc::clone(self), plan, line, taken);
+        self.set_running(crew.launch_all(sessions, None));
         let gatekeeper = tokio::spawn(gatekeeper);
         let storing = tokio::spawn(Arc::clone(self).keep_sessions());
+        self.mind(crew, stop).await;
+        gatekeeper.abort();
+        storing.abort();
+        self.save_sessions();
+    }
+
+    /// Minds the shards until the client stops.
+    async fn mind(self: &Arc<Self>, mut crew: Crew, stop: &mut watch::Receiver<Option<StopMode>>) {
+        let Some(mut requests) = lock(&self.reshard_requests).take() else { return };
+        let mut reshard: Option<Reshard> = None;
+        let mut other: Option<Crew> = None;
+        let mut wants_rescue = false;
         loop {
+            if wants_rescue && reshard.is_none() && other.is_none() {
+                wants_rescue = false;
+                tokio::spawn(Arc::clone(self).rescue());
+            }
             tokio::select! {
                 biased;
                 _ = stop.changed() => {
                     let mode = stop.borrow_and_update().unwrap_or(StopMode::Abort);
+                    if let Stage::Running { other: Some(other), .. } = &*self.stage() {
+                        other.tell_all(|| Mail::Stop(StopMode::Close));
+                    }
                     self.set_stopped();
                     if let Some(fleet) = self.stage().fleet() {
                         fleet.tell_all(|| Mail::Stop(mode));
@@ -147,12 +167,138 @@ impl Shared {
                     Some(shard_id) => self.relaunch(&mut crew, shard_id),
                     None => break,
                 },
+                death = death_of(&mut other) => match (death, reshard.take()) {
+                    (Some(shard_id), Some(this)) if !this.has_switched() => {
+                        let text = format!("shard {shard_id} of the new ones met a bug in the engine");
+                        self.fail_reshard(this, &Error::new(ErrorKind::Panic, text));
+                    }
+                    (Some(_), this) => reshard = this,
+                    (None, this) => (other, reshard) = (None, this),
+                },
+                Some(request) = requests.recv() => {
+                    let is_idle = reshard.is_none() && other.is_none();
+                    reshard = match request {
+                        Request::Begin { command_id, plan } if is_idle => self
+                            .stage()
+                            .fleet()
+                            .map(|fleet| Reshard::begin(command_id, plan, self, fleet)),
+                        Request::Begin { command_id: Some(id), .. } => {
+                            let text = "another reshard is under way; wait for its reply";
+                            self.replies.fail(id, &Error::new(ErrorKind::State, text));
+                            reshard
+                        }
+                        Request::Rescue => {
+                            wants_rescue = true;
+                            reshard
+                        }
+                        Request::Begin { .. } => reshard,
+                    };
+                }
+                () = sleep(reshard::STEP), if reshard.is_some() => {
+                    if let Some(this) = reshard.take() {
+                        reshard = self.step(this, &mut crew, &mut other).await;
+                    }
+                }
             }
         }
         crew.abort().await;
-        gatekeeper.abort();
-        storing.abort();
-        self.save_sessions();
+        if let Some(other) = other {
+            other.abort().await;
+        }
+    }
+
+    /// Looks for a number of shards that Discord takes.
+    async fn rescue(self: Arc<Self>) {
+        if let Err(error) = self.request_reshard(None, Target::More).await {
+            self.refuse(NO_SHARD, &format!("there is no resharding: {error}"), None);
+        }
+    }
+
+    /// One step of a reshard.
+    async fn step(
+        &self,
+        mut reshard: Reshard,
+        crew: &mut Crew,
+        other: &mut Option<Crew>,
+    ) -> Option<Reshard> {
+        let step = match &*self.stage() {
+            Stage::Running { fleet, other, .. } => reshard.step(fleet, other.as_ref()),
+            _ => return None,
+        };
+        match step {
+            Step::Wait => {}
+            Step::Launch => {
+                let plan = reshard.plan().clone();
+                let taken = match &self.keeper {
+                    Some(keeper) => keeper.open_taken(plan.total).await,
+                    None => None,
+                };
+                let (is_rescue, presence) = match self.stage().fleet() {
+                    Some(fleet) => (Reshard::is_rescue(fleet), fleet.presence()),
+                    None => return None,
+                };
+                if is_rescue {
+                    reshard.overlap().switch();
+                }
+                let mut new = crew.successor(plan, taken, reshard.overlap());
+                self.set_other(Some(new.launch_all(BTreeMap::new(), presence.as_deref())));
+                *other = Some(new);
+                if is_rescue {
+                    reshard.rescue();
+                    self.switch(&reshard, crew, other).await;
+                    self.close_old(&reshard);
+                }
+            }
+            Step::Switch => {
+                // What the new set held goes first: nothing it brings later may overtake that.
+                reshard.overlap().switch();
+                self.switch(&reshard, crew, other).await;
+            }
+            Step::Close => self.close_old(&reshard),
+            Step::Done => {
+                crew.stand_alone();
+                self.set_other(None);
+                reshard.succeed(self);
+                return None;
+            }
+            Step::Fail(error) => {
+                crew.stand_alone();
+                self.fail_reshard(reshard, &error);
+                return None;
+            }
+        }
+        Some(reshard)
+    }
+
+    /// The new set takes over.
+    async fn switch(&self, reshard: &Reshard, crew: &mut Crew, other: &mut Option<Crew>) {
+        if let Some(new) = other {
+            std::mem::swap(crew, new);
+        }
+        self.switch_fleets();
+        if let Stage::Running { fleet, other: Some(old), .. } = &*self.stage() {
+            fleet.take_presence_of(old);
+        }
+        if let Some(keeper) = &self.keeper {
+            keeper.reshard(reshard.plan()).await;
+        }
+    }
+
+    /// The old set ends.
+    fn close_old(&self, reshard: &Reshard) {
+        if let Stage::Running { other: Some(old), .. } = &*self.stage() {
+            old.tell_all(|| Mail::Stop(StopMode::Close));
+        }
+        reshard.overlap().settle();
+    }
+
+    /// The new set ends, and the running one goes on.
+    fn fail_reshard(&self, reshard: Reshard, error: &Error) {
+        if let Stage::Running { other: Some(new), .. } = &*self.stage() {
+            new.tell_all(|| Mail::Stop(StopMode::Close));
+        }
+        self.set_other(None);
+        reshard.fail(self, error);
     }
 
     /// Stores the sessions while there are any to store.
@@ -182,9 +328,11 @@ impl Shared {
         let mut stage = self.stage_mut();
         self.replies.shard_died(shard_id);
         let Stage::Running { fleet, .. } = &mut *stage else { return };
-        let last = fleet.members.get(&shard_id).map(|member| member.status.get());
+        let dead = fleet.members.get(&shard_id);
+        let last = dead.map(|member| member.status.get());
+        let guilds = dead.map(|member| Arc::clone(&member.guilds)).unwrap_or_default();
         let state = last.as_ref().map_or(ShardState::Idle, |last| last.state);
-        let member = crew.relaunch(shard_id, last);
+        let member = crew.relaunch(shard_id, last, guilds);
         fleet.members.insert(shard_id, member);
         drop(stage);
         let reason = format!("shard {shard_id} met a bug in the engine and is started anew");
@@ -194,7 +342,7 @@ impl Shared {
     /// Hands on what the identify gate says.
     async fn gate_says(&self, event: GateEvent) {
         if let (GateEvent::Granted { shard_id, .. }, Some(keeper)) = (event, &self.keeper) {
-            keeper.note_identify(shard_id).await;
+            keeper.note_identify(line::shard_of_seat(shard_id).1).await;
         }
         let (shard_id, mail) = match event {
             GateEvent::Near { shard_id, ticket } => (shard_id, Mail::GateNear { ticket }),
@@ -224,9 +372,18 @@ impl Shared {
                 return;
             }
         };
-        if let Some(fleet) = self.stage().fleet() {
+        let (set, shard_id) = line::shard_of_seat(shard_id);
+        if let Some(fleet) = self.stage().fleets().find(|fleet| fleet.set == set) {
             fleet.tell(shard_id, mail);
         }
+    }
+}
+
+/// The next death in a crew that may not be there; `None` once all have ended as they should.
+async fn death_of(crew: &mut Option<Crew>) -> Option<u32> {
+    match crew {
+        Some(crew) => crew.next_death().await,
+        None => std::future::pending().await,
     }
 }
 

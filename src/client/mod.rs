@@ -7,11 +7,15 @@
 
 mod command;
 mod crew;
+mod endpoint;
 mod fleet;
+mod guilds;
 mod keeper;
 mod latch;
 mod life;
+mod member_command;
 mod replies;
+mod reshard;
 mod shared;
 mod startup;
 
@@ -22,6 +26,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub use self::command::{Command, Route, soundboard_sounds};
+pub use self::guilds::GuildsPage;
+pub use self::reshard::Target;
 use self::shared::{Shared, Stage};
 pub use self::startup::{GatewayInfo, StartLimit};
 use crate::config::Config;
@@ -49,12 +55,14 @@ impl Client {
     /// Starts it on a runtime, and returns at once.
     ///
     /// # Errors
-    /// `State` when it was started before.
+    /// `State` when it was started before, `Io` when `metrics_address` cannot be listened on; then it
+    /// can be started again.
     pub fn start(&self, runtime: &Handle) -> Result<(), Error> {
         let mut stage = self.0.stage_mut();
         if !matches!(*stage, Stage::New) {
             return Err(Error::new(ErrorKind::State, "a client starts once; make a new one"));
         }
+        self.0.open_endpoint(runtime)?;
         *stage = Stage::Starting { runtime: runtime.clone(), held: Vec::new() };
         runtime.spawn(Arc::clone(&self.0).live());
         Ok(())
@@ -138,9 +146,9 @@ impl Client {
         self.0.overview().to_json()
     }
 
-    /// The same as numbers, in Prometheus' text format.
+    /// The same as numbers, in the OpenMetrics format.
     pub fn metrics_text(&self) -> String {
-        metrics::to_text(&self.0.overview())
+        metrics::to_openmetrics(&self.0.overview())
     }
 
     /// Whether all shards are ready.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::task::AbortHandle;
 
@@ -110,6 +111,13 @@ impl Replies {
         }
     }
 
+    /// The same without a copy of the data.
+    pub(super) fn finish_with(&self, id: u64, status: i32, data: Bytes) {
+        if self.lock().remove(&id).is_some() {
+            self.push(id, status, Event::of_data(EventKind::Reply, data));
+        }
+    }
+
     /// Ends a command with an error, unless it has ended already.
     pub(super) fn fail(&self, id: u64, error: &Error) {
         if self.lock().remove(&id).is_some() {
@@ -167,7 +175,11 @@ impl Replies {
 
     /// Writes the reply.
     fn write(&self, id: u64, status: i32, data: &[u8]) {
-        let mut event = Event::new(EventKind::Reply, "", data);
+        self.push(id, status, Event::new(EventKind::Reply, "", data));
+    }
+
+    /// Hands a reply to the host.
+    fn push(&self, id: u64, status: i32, mut event: Event) {
         event.command_id = id;
         event.status = status;
         self.queue.push_own(event);

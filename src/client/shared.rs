@@ -2,28 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::command::Command;
 use super::fleet::Fleet;
+use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
 use super::replies::Replies;
+use super::reshard;
 use super::startup;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
 use crate::health::{Overview, QueueOverview};
+use crate::histogram::Timings;
 use crate::identify::SessionStartLimit;
+use crate::protocol::CloseCode;
 use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
-use crate::shard::{Outcome, ShardState, StateChange, StopMode};
+use crate::shard::{CollectedBytes, Measure, Outcome, ShardState, StateChange, StopMode};
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -35,12 +42,16 @@ pub(super) struct Shared {
     pub(super) replies: Replies,
     /// What keeps its sessions, if they are to survive the process.
     pub(super) keeper: Option<Keeper>,
+    /// Asks the task of the client's life for another number of shards.
+    pub(super) reshards: mpsc::UnboundedSender<reshard::Request>,
+    /// Its end of that, until the client starts.
+    pub(super) reshard_requests: Mutex<Option<mpsc::UnboundedReceiver<reshard::Request>>>,
     /// Where it stands.
     stage: RwLock<Stage>,
     /// How to stop, once that is wanted.
     pub(super) stop: watch::Sender<Option<StopMode>>,
-    /// Tasks of commands that take a while.
-    tasks: Mutex<JoinSet<()>>,
+    /// Tasks of commands that take a while, and that of the endpoint.
+    pub(super) tasks: Mutex<JoinSet<()>>,
     /// What has come of the shards so far.
     progress: Mutex<Progress>,
     /// Every shard was ready once, or one never will be, or the client stopped.
@@ -49,6 +60,12 @@ pub(super) struct Shared {
     pub(super) stopped: Latch,
     /// The session start limit as the gate counts it.
     pub(super) limit: Mutex<Option<SessionStartLimit>>,
+    /// What its shards collect of members.
+    pub(super) collected: Arc<CollectedBytes>,
+    /// Where the endpoint listens.
+    pub(super) metrics_address: Mutex<Option<SocketAddr>>,
+    /// What its shards take the time of.
+    timings: Timings,
     /// When it was made.
     made_at: Instant,
 }
@@ -71,6 +88,8 @@ pub(super) enum Stage {
         runtime: Handle,
         /// The shards.
         fleet: Fleet,
+        /// While the bot is resharded: the new set, and from the switch on the old one.
+        other: Option<Fleet>,
     },
     /// Stops or has stopped.
     Stopped {
@@ -87,6 +106,15 @@ impl Stage {
             Self::Stopped { fleet } => fleet.as_ref(),
             Self::New | Self::Starting { .. } => None,
         }
+    }
+
+    /// Both sets of shards, while the bot is resharded.
+    pub(super) fn fleets(&self) -> impl Iterator<Item = &Fleet> {
+        let other = match self {
+            Self::Running { other, .. } => other.as_ref(),
+            _ => None,
+        };
+        self.fleet().into_iter().chain(other)
     }
 
     /// Its name in the status.
@@ -123,6 +151,7 @@ impl Shared {
         let io = |error: io::Error| {
             Error::new(ErrorKind::Io, format!("cannot make a file descriptor: {error}"))
         };
+        let (reshards, reshard_requests) = mpsc::unbounded_channel();
         let queue = Arc::new(EventQueue::new(&config.queue).map_err(io)?);
         Ok(Self {
             rest: Rest::new(&config, dialer.clone()),
@@ -131,6 +160,8 @@ impl Shared {
             config,
             replies: Replies::new(Arc::clone(&queue)),
             queue,
+            reshards,
+            reshard_requests: Mutex::new(Some(reshard_requests)),
             stage: RwLock::new(Stage::New),
             stop: watch::Sender::new(None),
             tasks: Mutex::default(),
@@ -138,6 +169,9 @@ impl Shared {
             decided: Latch::new().map_err(io)?,
             stopped: Latch::new().map_err(io)?,
             limit: Mutex::default(),
+            collected: Arc::default(),
+            metrics_address: Mutex::default(),
+            timings: Timings::new(),
             made_at: Instant::now(),
         })
     }
@@ -146,7 +180,8 @@ impl Shared {
 
     /// Routes a command, or holds it until there are shards.
     pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
-        let needs_shards = !matches!(command, Command::Rest(_) | Command::GatewayInfo);
+        let needs_shards =
+            !matches!(command, Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. });
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
@@ -154,6 +189,14 @@ impl Shared {
             Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
                 let id = self.replies.open()?;
                 self.spawn(runtime, id, command);
+                Ok(id)
+            }
+            // Known at once, if it is only that no shard is there yet.
+            stage if matches!(command, Command::Guilds(_) | Command::GuildStats) => {
+                let fleet = stage.fleet();
+                fleet.map_or(Ok(()), |fleet| fleet.check(&command))?;
+                let id = self.replies.open()?;
+                self.replies.finish(id, 0, &guilds::answer(fleet, &command));
                 Ok(id)
             }
             Stage::Running { fleet, .. } => {
@@ -197,6 +240,13 @@ impl Shared {
                     let response = shared.rest.request(*request).await;
                     response.map(|response| (i32::from(response.status), response.body))
                 }
+                Command::Reshard { target } => {
+                    // The reply comes when it is done.
+                    if let Err(error) = shared.request_reshard(Some(id), target).await {
+                        shared.replies.fail(id, &error);
+                    }
+                    return;
+                }
                 _ => startup::ask(&shared.rest).await.map(|response| (0, response.body)),
             };
             match result {
@@ -218,7 +268,7 @@ impl Shared {
         let held = match &mut *stage {
             Stage::Starting { runtime, held } => {
                 let (runtime, held) = (runtime.clone(), std::mem::take(held));
-                *stage = Stage::Running { runtime, fleet };
+                *stage = Stage::Running { runtime, fleet, other: None };
                 held
             }
             _ => return,
@@ -233,6 +283,31 @@ impl Shared {
         // Fast ones may be ready already.
         if fleet.members.len() == lock(&self.progress).ready.len() {
             self.decided.set();
+        }
+    }
+
+    /// The new set of shards takes over, and the old one is on its way out. Tells the host.
+    pub(super) fn switch_fleets(&self) {
+        let mut stage = self.stage_mut();
+        let Stage::Running { fleet, other: Some(other), .. } = &mut *stage else { return };
+        std::mem::swap(fleet, other);
+        let (from, to) = (other.total, fleet.total);
+        let mut progress = lock(&self.progress);
+        *progress = Progress::default();
+        for (shard_id, member) in &fleet.members {
+            let state = member.status.get().state;
+            if state == ShardState::Ready {
+                progress.ready.insert(*shard_id);
+            }
+            let reason = format!("resharded from {from} to {to}");
+            self.say(*shard_id, ShardState::Idle, state, reason);
+        }
+    }
+
+    /// Sets, or with `None` forgets, the other set of shards.
+    pub(super) fn set_other(&self, fleet: Option<Fleet>) {
+        if let Stage::Running { other, .. } = &mut *self.stage_mut() {
+            *other = fleet;
         }
     }
 
@@ -256,7 +331,7 @@ impl Shared {
         };
     }
 
-    /// The tasks of commands, to be ended.
+    /// The tasks of commands and the endpoint, to be ended.
     pub(super) fn take_tasks(&self) -> JoinSet<()> {
         std::mem::take(&mut *lock(&self.tasks))
     }
@@ -346,16 +421,23 @@ impl Shared {
     pub(super) fn overview(&self) -> Overview {
         let now = Instant::now();
         let stage = self.stage();
+        let (fatal, is_refused) = {
+            let fatal = &lock(&self.progress).fatal;
+            (fatal.values().next().cloned(), fatal.contains_key(&NO_SHARD))
+        };
         let members = stage.fleet().into_iter().flat_map(|fleet| &fleet.members);
         Overview {
             now: now.into_std(),
             stage: stage.name(),
             uptime: now - self.made_at,
+            metrics_address: *lock(&self.metrics_address),
             shard_total: stage.fleet().map(|fleet| fleet.total.get()),
             shards: members.map(|(id, member)| (*id, member.status.get())).collect(),
-            fatal: lock(&self.progress).fatal.values().next().cloned(),
+            fatal,
+            is_refused,
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
             limit: *lock(&self.limit),
+            budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {
                 config: self.config.queue,
                 events: self.queue.len(),
@@ -364,6 +446,10 @@ impl Shared {
                 dropped: self.queue.dropped_total(),
                 commands_in_flight: self.queue.replies_owed(),
             },
+            heartbeat_latency: self.timings.of(Measure::HeartbeatLatency).get(),
+            identify_wait: self.timings.of(Measure::IdentifyWait).get(),
+            outbound_wait: self.timings.of(Measure::OutboundWait).get(),
+            rest: self.rest.clone(),
         }
     }
 
@@ -386,6 +472,13 @@ impl Owner for Shared {
         self.replies.settle(command_id, shard_id, outcome);
     }
 
+    fn collected(&self, command_id: u64, members: Result<Bytes, Error>) {
+        match members {
+            Ok(members) => self.replies.finish_with(command_id, 0, members),
+            Err(error) => self.replies.fail(command_id, &error),
+        }
+    }
+
     fn changed(&self, shard_id: u32, change: &StateChange) {
         match change.to {
             ShardState::Ready => {
@@ -403,9 +496,25 @@ impl Owner for Shared {
                     self.decided.set();
                 }
             }
+            ShardState::Fatal
+                if self.config.reshard == config::Reshard::Auto
+                    && change
+                        .close_code
+                        .is_some_and(|code| CloseCode(code).is_about_sharding()) =>
+            {
+                let reason =
+                    format!("shard {shard_id}: {}; looking for another number", change.reason);
+                tracing::warn!("{reason}");
+                self.say(NO_SHARD, change.from, ShardState::Disconnected, reason);
+                let _ = self.reshards.send(reshard::Request::Rescue);
+            }
             ShardState::Fatal => self.refuse(shard_id, &change.reason, change.close_code),
             _ => {}
         }
+    }
+
+    fn measured(&self, measure: Measure, took: Duration) {
+        self.timings.of(measure).add(took);
     }
 }
 

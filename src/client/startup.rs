@@ -54,6 +54,18 @@ pub(super) struct Plan {
     pub(super) is_asked: bool,
 }
 
+impl Plan {
+    /// What of it the next process may want to know.
+    pub(super) fn as_start(&self) -> LastStart {
+        LastStart {
+            gateway: self.gateway.clone(),
+            shard_total: self.total.get(),
+            starts_per_day: self.limit.total,
+            max_concurrency: self.limit.max_concurrency.get(),
+        }
+    }
+}
+
 impl GatewayInfo {
     /// Asks `/gateway/bot`.
     ///
@@ -95,11 +107,6 @@ pub(super) fn plan(
     info: &GatewayInfo,
     last_total: Option<u32>,
 ) -> Result<Plan, Error> {
-    let senseless = |why: String| Error::new(ErrorKind::Io, format!("/gateway/bot: {why}"));
-    let gateway = match &config.gateway_url {
-        Some(url) => url.clone(),
-        None => GatewayUrl::parse(&info.url).map_err(senseless)?,
-    };
     let (total, ids) = match &config.shards {
         Shards::Fixed { total, ids } => (*total, ids.clone()),
         Shards::Auto => {
@@ -109,7 +116,29 @@ pub(super) fn plan(
             (total, (0..total.get()).collect())
         }
     };
-    Ok(Plan { gateway, total, ids, limit: limit(info.session_start_limit), is_asked: true })
+    Ok(Plan { ids, ..plan_of(config, info, total)? })
+}
+
+/// The plan of a client that runs all of so many shards.
+///
+/// # Errors
+/// As [`plan`].
+pub(super) fn plan_of(
+    config: &Config,
+    info: &GatewayInfo,
+    total: NonZeroU32,
+) -> Result<Plan, Error> {
+    let gateway = match &config.gateway_url {
+        Some(url) => url.clone(),
+        None => GatewayUrl::parse(&info.url).map_err(senseless)?,
+    };
+    let (ids, limit) = ((0..total.get()).collect(), limit(info.session_start_limit));
+    Ok(Plan { gateway, total, ids, limit, is_asked: true })
+}
+
+/// What Discord said makes no sense.
+fn senseless(why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Io, format!("/gateway/bot: {why}"))
 }
 
 /// The plan without `/gateway/bot`, if the config, or what the last process started with, says all that is

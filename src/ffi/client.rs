@@ -44,7 +44,8 @@ pub unsafe extern "C" fn shard_client_new(
 }
 
 /// Starts the client's threads and shards, and returns at once; progress comes as events.
-/// SHARD_E_STATE when it was started before.
+/// SHARD_E_STATE when it was started before; SHARD_E_IO when `metrics_address` cannot be listened on,
+/// after which it can be started again.
 #[unsafe(no_mangle)]
 pub extern "C" fn shard_client_start(client: *mut shard_client) -> shard_status {
     guard(|| {

@@ -34,6 +34,9 @@ pub const SHARD_EVENT_LOG: u32 = 8;
 /// Discord refused a shard (or with SHARD_NONE the client) for good: status = shard_status,
 /// data = {"reason":…,"close_code":…}.
 pub const SHARD_EVENT_FATAL: u32 = 9;
+/// The guilds that a READY listed have come, or are not waited for any more: status = how many are
+/// missing, data = {"guilds":…,"missing":["id",…],"missing_count":…}. Once for each READY.
+pub const SHARD_EVENT_GUILDS_COMPLETE: u32 = 10;
 
 /// A dispatch that came between RESUME and RESUMED.
 pub const SHARD_EVENT_FLAG_REPLAYED: u32 = 1;
@@ -50,6 +53,7 @@ const _: () = {
     assert!(SHARD_EVENT_OVERFLOW == EventKind::Overflow as u32);
     assert!(SHARD_EVENT_LOG == EventKind::Log as u32);
     assert!(SHARD_EVENT_FATAL == EventKind::Fatal as u32);
+    assert!(SHARD_EVENT_GUILDS_COMPLETE == EventKind::GuildsComplete as u32);
     assert!(SHARD_EVENT_FLAG_REPLAYED == FLAG_REPLAYED);
 };
 

@@ -28,7 +28,9 @@ pub unsafe extern "C" fn shard_client_status_json(
     })
 }
 
-/// Writes the client's numbers into `buf` in Prometheus' text format, with the same rules.
+/// Writes the client's numbers into `buf` for Prometheus, with the same rules. The format is OpenMetrics,
+/// `application/openmetrics-text; version=1.0.0; charset=utf-8`. See `metrics_address` of the
+/// configuration for an endpoint that does it all.
 ///
 /// # Safety
 /// As shard_client_status_json().

@@ -96,7 +96,8 @@ mod tests {
     fn each_client_has_its_own_log() {
         let clients = ["one", "other"].map(|name| {
             let queue = Arc::new(EventQueue::new(&QueueConfig::default()).expect("a descriptor"));
-            let config = LogConfig { to: LogSink::Events, level: LogLevel::Info };
+            let config =
+                LogConfig { to: LogSink::Events, level: LogLevel::Info, ..LogConfig::default() };
             let log = crate::log::subscriber(config, &queue, Box::new(|_, _, _| ()));
             (name, queue, build(2, log).expect("threads"))
         });

@@ -22,6 +22,13 @@ const MAX_DOUBLINGS: u32 = 6;
 /// Discord counts session starts over this long.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// While a bot is resharded two sets of shards stand in one line. The gate does not care: what it calls
+/// a shard's id has the set above these bits.
+pub(super) const SHARD_OF_SEAT: u32 = (1 << SEAT_BITS) - 1;
+
+/// Room for any shard's id.
+pub(super) const SEAT_BITS: u32 = 24;
+
 /// How many sessions a bot may start, as `/gateway/bot` tells.
 ///
 /// Source: <https://discord.com/developers/docs/events/gateway#session-start-limit-object>.
@@ -226,7 +233,7 @@ impl Gate {
 
     /// The bucket of a shard.
     fn bucket(&mut self, shard_id: u32) -> &mut Bucket {
-        let key = shard_id % self.limit.max_concurrency;
+        let key = (shard_id & SHARD_OF_SEAT) % self.limit.max_concurrency;
         &mut self.buckets[key as usize]
     }
 }

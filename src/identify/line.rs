@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::gate::{Gate, GateEvent, SessionStartLimit};
+use super::gate::{Gate, GateEvent, SEAT_BITS, SHARD_OF_SEAT, SessionStartLimit};
 
 /// What `/gateway/bot` said longer ago than this is asked again when a shard gets in line: other
 /// processes identify too.
@@ -14,31 +14,45 @@ const LIMIT_GOOD_FOR: Duration = Duration::from_secs(60);
 /// What a shard says to the gate.
 #[derive(Debug, Clone, Copy)]
 enum Request {
-    Enter { shard_id: u32, ticket: u64 },
-    Arm { shard_id: u32, ticket: u64 },
-    Leave { shard_id: u32 },
+    Enter { seat: u32, ticket: u64 },
+    Arm { seat: u32, ticket: u64 },
+    Leave { seat: u32 },
     Answered,
 }
 
 /// A shard's way to the gate. Requests are a few per connection attempt of each shard, so the
 /// channel behind it needs no bound of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Line(mpsc::UnboundedSender<Request>);
+pub(crate) struct Line {
+    requests: mpsc::UnboundedSender<Request>,
+    /// The set of shards it is for.
+    set: u8,
+}
 
 impl Line {
+    /// The way of another set of shards to the same gate.
+    pub(crate) fn of_set(&self, set: u8) -> Self {
+        Self { requests: self.requests.clone(), set }
+    }
+
+    /// What the gate takes for the shard's id.
+    fn seat(&self, shard_id: u32) -> u32 {
+        u32::from(self.set) << SEAT_BITS | shard_id
+    }
+
     /// Gets in line.
     pub(crate) fn enter(&self, shard_id: u32, ticket: u64) {
-        self.send(Request::Enter { shard_id, ticket });
+        self.send(Request::Enter { seat: self.seat(shard_id), ticket });
     }
 
     /// Says that the turn can be used.
     pub(crate) fn arm(&self, shard_id: u32, ticket: u64) {
-        self.send(Request::Arm { shard_id, ticket });
+        self.send(Request::Arm { seat: self.seat(shard_id), ticket });
     }
 
     /// Leaves the line.
     pub(crate) fn leave(&self, shard_id: u32) {
-        self.send(Request::Leave { shard_id });
+        self.send(Request::Leave { seat: self.seat(shard_id) });
     }
 
     /// Says that an identify led to READY.
@@ -48,8 +62,13 @@ impl Line {
 
     /// A gate that is gone means that the client stops; then nobody waits for it either.
     fn send(&self, request: Request) {
-        let _ = self.0.send(request);
+        let _ = self.requests.send(request);
     }
+}
+
+/// The set and the id of a shard that the gate speaks of.
+pub(crate) fn shard_of_seat(seat: u32) -> (u8, u32) {
+    ((seat >> SEAT_BITS) as u8, seat & SHARD_OF_SEAT)
 }
 
 /// What the gate's task needs of its client.
@@ -112,9 +131,9 @@ pub(crate) fn open(
                 }
             };
             match request {
-                Some(Request::Enter { shard_id, ticket }) => gate.enter(shard_id, ticket),
-                Some(Request::Arm { shard_id, ticket }) => gate.arm(shard_id, ticket),
-                Some(Request::Leave { shard_id }) => gate.leave(shard_id),
+                Some(Request::Enter { seat, ticket }) => gate.enter(seat, ticket),
+                Some(Request::Arm { seat, ticket }) => gate.arm(seat, ticket),
+                Some(Request::Leave { seat }) => gate.leave(seat),
                 Some(Request::Answered) => {
                     gate.answered();
                     desk.answered().await;
@@ -123,7 +142,7 @@ pub(crate) fn open(
             }
         }
     };
-    (Line(sender), task)
+    (Line { requests: sender, set: 0 }, task)
 }
 
 /// The answer to a question, if one was asked.

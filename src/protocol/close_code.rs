@@ -46,6 +46,11 @@ impl CloseCode {
         self.0 == 4008
     }
 
+    /// Whether another number of shards would help (4010, 4011).
+    pub fn is_about_sharding(self) -> bool {
+        matches!(self.0, 4010 | 4011)
+    }
+
     /// Discord's name for the code, or what kind of code it is.
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -83,11 +88,11 @@ impl CloseCode {
             4010 => {
                 "this shard id and shard total do not fit: the id must be below the total, and for a \
                  bot with large-bot sharding the total must be a multiple of the number that Discord \
-                 assigned to it: set `shards` to one, or to \"auto\""
+                 assigned to it: set `shards` to one, or to \"auto\", or use \"reshard\":\"auto\""
             }
             4011 => {
                 "the shard would carry more than 2500 guilds: raise the number of shards, or use \
-                 \"shards\":\"auto\""
+                 \"shards\":\"auto\", or \"reshard\":\"auto\""
             }
             4012 => "the gateway no longer speaks this API version: update Shardwright",
             4013 => {

@@ -159,24 +159,31 @@ pub fn first_member(object: &[u8], name: &str) -> Option<Range<usize>> {
     Members::of(object, 0).find(|m| object[m.key.clone()] == *name.as_bytes()).map(|m| m.value)
 }
 
-/// The element `index` of the array that `array` is.
-fn element(array: &[u8], index: usize) -> Option<Range<usize>> {
-    let mut at = skip_space(array, 0);
-    if array.get(at) != Some(&b'[') {
-        return None;
+/// The elements of an array, one after another. Stops at the closing bracket; an error ends it too.
+#[derive(Debug, Clone)]
+pub struct Elements<'a> {
+    text: &'a [u8],
+    /// Where the next element starts, after white space; `None` after the end.
+    at: Option<usize>,
+}
+
+impl<'a> Elements<'a> {
+    /// The elements of the array that `array` is.
+    pub fn of(array: &'a [u8]) -> Self {
+        let at = skip_space(array, 0);
+        Self { text: array, at: (array.get(at) == Some(&b'[')).then_some(at + 1) }
     }
-    let mut left = index;
-    loop {
-        at = skip_space(array, at + 1);
-        let end = value_end(array, at)?;
-        if left == 0 {
-            return Some(at..end);
-        }
-        left -= 1;
-        at = skip_space(array, end);
-        if array.get(at) != Some(&b',') {
-            return None;
-        }
+}
+
+impl Iterator for Elements<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let at = skip_space(self.text, self.at.take()?);
+        let end = value_end(self.text, at)?;
+        let next = skip_space(self.text, end);
+        self.at = (self.text.get(next) == Some(&b',')).then_some(next + 1);
+        Some(at..end)
     }
 }
 
@@ -194,7 +201,7 @@ pub fn pointer(text: &[u8], pointer: &str) -> Option<Range<usize>> {
         let inner = match value.first()? {
             b'{' => member(value, &part)?,
             b'[' if part == "0" || !part.starts_with(['0', '+']) => {
-                element(value, part.parse().ok()?)?
+                Elements::of(value).nth(part.parse().ok()?)?
             }
             _ => return None,
         };

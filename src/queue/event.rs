@@ -2,7 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use super::frame::Frame;
+use super::progress::Marks;
 use crate::protocol::Span;
 
 /// [`Event::shard_id`] of an event that is not about one shard.
@@ -33,6 +36,8 @@ pub enum EventKind {
     Log = 8,
     /// Something cannot go on until a person changes something.
     Fatal = 9,
+    /// The guilds that READY listed have come, or are not waited for any more.
+    GuildsComplete = 10,
 }
 
 /// One event.
@@ -81,6 +86,23 @@ impl Event {
             data: (name.len()..text.len()).into(),
             frame: Frame::from(text),
         }
+    }
+
+    /// Nobody will take it, for the host gets it otherwise: it is done with.
+    pub(crate) fn forgo(&self) {
+        if let Some(receipt) = self.frame.receipt() {
+            let mut marks = Marks::default();
+            marks.note(receipt, self.seq);
+            marks.tell();
+        }
+    }
+
+    /// The same without a name, and without a copy.
+    pub fn of_data(kind: EventKind, data: Bytes) -> Self {
+        let mut event = Self::new(kind, "", b"");
+        event.data = (0..data.len()).into();
+        event.frame = Frame::from(data);
+        event
     }
 
     /// The event's name: `t` of a dispatch, the topic of a message.

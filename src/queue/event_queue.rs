@@ -44,7 +44,7 @@ pub struct EventQueue {
 #[derive(Debug, Default)]
 struct State {
     events: VecDeque<Event>,
-    /// State changes and log lines among the events.
+    /// State changes, GUILDS_COMPLETE and log lines among the events.
     notices: usize,
     /// Commands whose reply the host has not taken.
     replies_owed: usize,
@@ -87,11 +87,16 @@ impl EventQueue {
     /// full and that its policy is to wait ([`EventQueue::wait_for_room`]).
     #[must_use]
     pub fn push(&self, batch: &mut Vec<Event>) -> bool {
-        match self.when_full {
-            WhenFull::Block if !self.room.has_room() => return batch.is_empty(),
-            _ => self.push_anyway(batch),
+        if !self.takes_more() {
+            return batch.is_empty();
         }
+        self.push_anyway(batch);
         true
+    }
+
+    /// Whether it would take a batch.
+    pub fn takes_more(&self) -> bool {
+        self.when_full == WhenFull::DropOldest || self.room.has_room()
     }
 
     /// Takes over a batch whether it fits or not: for what was received before the end.
@@ -312,7 +317,7 @@ impl EventQueue {
 
 /// Whether an event may be dropped when too many of its like wait.
 fn is_notice(event: &Event) -> bool {
-    matches!(event.kind, EventKind::ShardState | EventKind::Log)
+    matches!(event.kind, EventKind::ShardState | EventKind::GuildsComplete | EventKind::Log)
 }
 
 /// The event that tells how many are missing.

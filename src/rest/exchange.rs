@@ -98,7 +98,7 @@ async fn attempt(
     let Received { status, headers, body } = match wire.send(request.clone()).await {
         Ok(received) => received,
         Err(failure) => {
-            turns.metrics.count_unanswered();
+            turns.metrics.count_unanswered(&route.template);
             debug!(method = %route.method, route = %route.template, why = failure.why, "no answer");
             if failure.may_be_sent {
                 turn.unanswered();
@@ -110,7 +110,10 @@ async fn attempt(
     };
     let answer = Answer::read(status, &headers, body.as_deref().unwrap_or_default());
     turn.answered(&answer);
-    turns.metrics.count_answer(&route.method, answer.status);
+    if answer.is_invalid() {
+        turns.metrics.count_invalid();
+    }
+    turns.metrics.count_answer(&route.method, &route.template, answer.status);
     let ms = began.elapsed().as_millis() as u64;
     debug!(method = %route.method, route = %route.template, status = answer.status, ms, "answer");
 
@@ -134,7 +137,7 @@ async fn attempt(
             Attempt::Done(Ok(response))
         }
         Err(error) => {
-            turns.metrics.count_unanswered();
+            turns.metrics.count_unanswered(&route.template);
             broken_off(status, &error, route)
         }
     }

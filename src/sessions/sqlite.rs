@@ -35,6 +35,8 @@ pub(crate) struct Stored {
     pub(crate) shard_id: u32,
     /// The session, with the sequence number that was stored.
     pub(crate) session: Session,
+    /// Its guilds, as `Guilds::to_bytes` gave them; in a write `None` leaves them as they are.
+    pub(crate) guilds: Option<Vec<u8>>,
 }
 
 /// A change to what is stored of a shard.
@@ -98,7 +100,7 @@ impl SessionFile {
             "CREATE TABLE IF NOT EXISTS session (
                 bot TEXT NOT NULL, shard_total INTEGER NOT NULL, shard_id INTEGER NOT NULL,
                 token BLOB NOT NULL, identify BLOB NOT NULL,
-                session_id TEXT NOT NULL, resume_url TEXT, seq INTEGER NOT NULL,
+                session_id TEXT NOT NULL, resume_url TEXT, seq INTEGER NOT NULL, guilds BLOB,
                 alive_at_ms INTEGER NOT NULL,
                 PRIMARY KEY (bot, shard_total, shard_id)
             ) WITHOUT ROWID;
@@ -128,7 +130,7 @@ impl SessionFile {
     ) -> rusqlite::Result<Vec<Stored>> {
         let connection = self.lock();
         let mut select = connection.prepare(
-            "SELECT shard_id, session_id, resume_url, seq FROM session
+            "SELECT shard_id, session_id, resume_url, seq, guilds FROM session
              WHERE bot = ?1 AND shard_total = ?2 AND token = ?3 AND identify = ?4
                AND alive_at_ms >= ?5 ORDER BY shard_id",
         )?;
@@ -143,6 +145,7 @@ impl SessionFile {
                     resume_url: resume_url.and_then(|url| GatewayUrl::parse(&url).ok()),
                     seq: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
                 },
+                guilds: row.get(4)?,
             })
         })?;
         rows.collect()
@@ -171,6 +174,12 @@ impl SessionFile {
         }
         drop(touch);
         transaction.commit()
+    }
+
+    /// Ends what is stored of a bot with another number of shards.
+    pub(crate) fn forget_others(&self, bot: &str, shard_total: u32) -> rusqlite::Result<()> {
+        let delete = "DELETE FROM session WHERE bot = ?1 AND shard_total <> ?2";
+        self.lock().execute(delete, params![bot, shard_total]).map(drop)
     }
 
     // -- identifies ---------------------------------------------------------------------------
@@ -272,11 +281,13 @@ fn write_one(
             )?;
             delete.execute(params![bot, shard_total, shard_id])?;
         }
-        Write::Keep(Stored { shard_id, session }) => {
+        Write::Keep(Stored { shard_id, session, guilds }) => {
             let mut insert = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO session (bot, shard_total, shard_id, token, identify,
-                     session_id, resume_url, seq, alive_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO session (bot, shard_total, shard_id, token, identify,
+                     session_id, resume_url, seq, alive_at_ms, guilds)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                 ON CONFLICT DO UPDATE SET token = ?4, identify = ?5, session_id = ?6,
+                     resume_url = ?7, seq = ?8, alive_at_ms = ?9, guilds = COALESCE(?10, guilds)",
             )?;
             insert.execute(params![
                 bot,
@@ -288,6 +299,7 @@ fn write_one(
                 session.resume_url.as_ref().map(ToString::to_string),
                 i64::try_from(session.seq).unwrap_or(i64::MAX),
                 now_ms,
+                guilds,
             ])?;
         }
     }
@@ -312,7 +324,8 @@ mod tests {
 
     fn stored(shard_id: u32, seq: u64) -> Stored {
         let resume_url = GatewayUrl::parse("wss://resume.example").ok();
-        Stored { shard_id, session: Session { id: format!("s{shard_id}"), seq, resume_url } }
+        let session = Session { id: format!("s{shard_id}"), seq, resume_url };
+        Stored { shard_id, session, guilds: Some(vec![7]) }
     }
 
     /// Scenario 40: what is not ours in every respect, or too old, is not resumed.
@@ -331,6 +344,8 @@ mod tests {
 
         file.save(&owner(), 2, &[], &[1], NOW + 10 * MINUTE).expect("saved");
         assert_eq!(load(&owner(), 2, NOW + 20 * MINUTE), [stored(1, 7)], "shard 0 is stale");
+        let kept = Stored { guilds: None, ..stored(0, 5) };
+        file.save(&owner(), 2, &[Write::Keep(kept)], &[], NOW + 19 * MINUTE).expect("saved");
         file.save(&owner(), 2, &[Write::Forget(1)], &[0], NOW + 20 * MINUTE).expect("saved");
         assert_eq!(load(&owner(), 2, NOW + 20 * MINUTE), [stored(0, 5)]);
     }

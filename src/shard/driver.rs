@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -13,16 +14,23 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, trace, warn};
 
-use super::guilds::Guilds;
+use super::guild_patience::GuildPatience;
+use super::guilds::{GuildCounts, GuildIndex, Guilds, Loading};
 use super::machine::{
-    Command, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
+    Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+use super::measure::Measure;
+use super::member_chunks::CollectedBytes;
+use super::members::{Act, MemberRequest, Members};
+use super::overlap::{Overlap, Side};
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
 use super::state::ShardState;
-use super::status::ShardStatus;
+use super::status::{ShardStatus, Snapshot};
+use crate::config::MAX_MISSING_NAMED;
+use crate::error::Error;
 use crate::identify::line::Line;
-use crate::protocol::{Compression, OpCode, Scanner, guild_id_of};
+use crate::protocol::{Compression, Intents, OpCode, Scanner, guild_id_of};
 use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, Progress, wall_clock_ns};
 use crate::sessions::session_tag;
 use crate::transport::{Dialer, Inflate, Received, WebSocket};
@@ -40,10 +48,16 @@ pub(crate) enum Mail {
     GateGranted { ticket: u64 },
     /// Send something.
     Command(Command),
+    /// Ask for members, and reply with all of them.
+    CollectMembers { command_id: u64, request: Box<MemberRequest> },
     /// Do not send it after all.
     Cancel { command_id: u64 },
     /// Take a new connection.
     Restart { resume: bool },
+    /// Show that the connection is alive.
+    Beat,
+    /// Another set of shards comes to take over.
+    Overlap(Arc<Overlap>),
     /// The end.
     Stop(StopMode),
 }
@@ -56,8 +70,14 @@ pub(crate) trait Owner: Send + Sync + 'static {
     /// A command is done.
     fn settled(&self, shard_id: u32, command_id: u64, outcome: Outcome);
 
+    /// The members of a request have been collected, or will not be.
+    fn collected(&self, command_id: u64, members: Result<Bytes, Error>);
+
     /// The shard changed its state. The host is told already.
     fn changed(&self, shard_id: u32, change: &StateChange);
+
+    /// Something took so long.
+    fn measured(&self, measure: Measure, took: Duration);
 }
 
 /// What a shard shares with the rest of its client.
@@ -72,8 +92,14 @@ pub(crate) struct Surroundings {
     pub(crate) events: Option<Arc<HashSet<Vec<u8>>>>,
     /// What follows how far the host comes with its events, if sessions are kept.
     pub(crate) progress: Option<Arc<Progress>>,
+    /// The other set of shards, while the bot is resharded, and this shard's side of it.
+    pub(crate) overlap: Option<(Arc<Overlap>, Side)>,
     /// Where its snapshots go.
     pub(crate) status: Arc<ShardStatus>,
+    /// Its guilds; not empty when it goes on with a session.
+    pub(crate) guilds: Arc<GuildIndex>,
+    /// What all shards collect of members.
+    pub(crate) collected: Arc<CollectedBytes>,
     /// Who is told.
     pub(crate) owner: Arc<dyn Owner>,
 }
@@ -87,6 +113,22 @@ pub(crate) fn state_event(shard_id: u32, change: &StateChange) -> Event {
     event
 }
 
+/// The event that tells the host that the guilds are complete. `missing` are those that are not there.
+fn guilds_event(shard_id: u32, guilds: usize, missing: impl Iterator<Item = u64>) -> Event {
+    let (mut named, mut count) = (Vec::new(), 0_usize);
+    for id in missing {
+        if count < MAX_MISSING_NAMED {
+            named.push(id.to_string());
+        }
+        count += 1;
+    }
+    let data = json!({"guilds": guilds, "missing": named, "missing_count": count});
+    let mut event = Event::new(EventKind::GuildsComplete, "", data.to_string().as_bytes());
+    event.shard_id = shard_id;
+    event.status = i32::try_from(count).unwrap_or(i32::MAX);
+    event
+}
+
 /// Runs a shard until it is told to stop.
 pub(crate) async fn run(
     settings: Settings,
@@ -95,21 +137,27 @@ pub(crate) async fn run(
     mut mail: mpsc::UnboundedReceiver<Mail>,
     surroundings: Surroundings,
 ) {
+    let has_guilds = settings.identify.intents.contains(Intents::GUILDS);
+    let guild_counts = surroundings.guilds.lock().counts();
+    let counts = Counts::after(&surroundings.status.get());
     let mut driver = Driver {
         shard_id: settings.identify.shard_id,
         compression: settings.compression,
         stage: Stage::new(settings.identify.shard_id, surroundings.progress.clone()),
         machine: Machine::new(settings, session, seed),
+        guild_counts,
+        guild_patience: GuildPatience::new(has_guilds),
+        guilds_are_complete: false,
+        members: Members::new(Arc::clone(&surroundings.collected)),
         surroundings,
         socket: None,
         inflate: None,
         scanner: Scanner::default(),
         connecting: None,
         closing: JoinSet::new(),
-        guilds: Guilds::default(),
         blocked: false,
         clock: Clock::now(),
-        counts: Counts::default(),
+        counts,
     };
     let queue = Arc::clone(&driver.surroundings.queue);
     let mut timer = Box::pin(sleep_until(Instant::now()));
@@ -121,10 +169,10 @@ pub(crate) async fn run(
         if driver.machine.state() == ShardState::Stopped {
             break;
         }
-        let armed = set_timer(timer.as_mut(), driver.machine.poll_timeout());
+        let armed = set_timer(timer.as_mut(), driver.poll_timeout());
         tokio::select! {
             biased;
-            () = timer.as_mut(), if armed => driver.machine.timeout(now()),
+            () = timer.as_mut(), if armed => driver.timeout(now()),
             next = mail.recv() => match next {
                 Some(next) => driver.mail(next),
                 // The client is gone without a word: nobody is left to run for.
@@ -168,13 +216,29 @@ fn set_timer(timer: Pin<&mut Sleep>, due: Option<std::time::Instant>) -> bool {
 type Opening = Pin<Box<dyn Future<Output = Result<WebSocket, String>> + Send>>;
 
 /// What the driver counts; the machine counts the rest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    /// What machines of this shard counted that met a bug.
+    before: Counters,
     events: u64,
     bytes_received: u64,
     bytes_inflated: u64,
     last_event_at: Option<std::time::Instant>,
     last_error: Option<String>,
+}
+
+impl Counts {
+    /// Goes on from what was counted before.
+    fn after(last: &Snapshot) -> Self {
+        Self {
+            before: last.counters,
+            events: last.events,
+            bytes_received: last.bytes_received,
+            bytes_inflated: last.bytes_inflated,
+            last_event_at: last.last_event_at,
+            last_error: None,
+        }
+    }
 }
 
 /// One shard and its socket.
@@ -195,7 +259,14 @@ struct Driver {
     closing: JoinSet<()>,
     /// Dispatches that wait to go into the queue together.
     stage: Stage,
-    guilds: Guilds,
+    /// The host is to be told that its guilds are complete, behind what is staged.
+    guilds_are_complete: bool,
+    /// What the index of guilds counts.
+    guild_counts: GuildCounts,
+    /// How long the guilds of READY are waited for.
+    guild_patience: GuildPatience,
+    /// Requests for members that are collected.
+    members: Members,
     /// The queue took no more; the socket is left unread.
     blocked: bool,
     /// When the socket was last looked at; the time of all that was found there.
@@ -206,8 +277,27 @@ struct Driver {
 impl Driver {
     // -- outputs of the machine ---------------------------------------------------------------
 
-    /// Does all that the machine wants done.
+    /// Does all that the machine wants done, and what the requests for members do.
     fn perform(&mut self) {
+        loop {
+            self.perform_outputs();
+            match self.members.poll() {
+                Some(Act::Send(command)) => self.machine.handle(Input::Command(command), now()),
+                Some(Act::Withdraw(command_id)) => {
+                    self.machine.handle(Input::Cancel { command_id }, now());
+                }
+                Some(Act::Done(command_id, members)) => {
+                    // What came before it goes first, as with a change of state.
+                    self.flush();
+                    self.surroundings.owner.collected(command_id, members);
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Does all that the machine wants done.
+    fn perform_outputs(&mut self) {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Connect { url } => {
@@ -239,8 +329,12 @@ impl Driver {
                 Output::GateLeave { .. } => self.surroundings.line.leave(self.shard_id),
                 Output::State(change) => self.tell(&change),
                 Output::Settled { command_id, outcome } => {
-                    self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+                    if !self.members.settled(command_id, outcome, now()) {
+                        self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+                    }
                 }
+                Output::Measured(measure, took) => self.surroundings.owner.measured(measure, took),
+                Output::Warning(text) => warn!(shard = self.shard_id, "{text}"),
             }
         }
     }
@@ -256,38 +350,67 @@ impl Driver {
         }
         // Who is told, or woken, and looks finds it so.
         self.publish();
-        self.surroundings.queue.push_own(state_event(self.shard_id, change));
-        self.surroundings.owner.changed(self.shard_id, change);
+        if self.speaks() {
+            self.surroundings.queue.push_own(state_event(self.shard_id, change));
+            self.surroundings.owner.changed(self.shard_id, change);
+        }
+        let outcome = match to {
+            ShardState::Fatal => Outcome::Fatal,
+            ShardState::Stopped => Outcome::Stopped,
+            _ => return,
+        };
+        for command_id in self.members.drain() {
+            self.surroundings.owner.settled(self.shard_id, command_id, outcome);
+        }
     }
 
     /// Moves the staged dispatches into the queue, or notes that it is full.
     fn flush(&mut self) {
-        if self.stage.is_empty() {
-            return;
+        if !self.stage.is_empty() {
+            let Surroundings { queue, overlap, .. } = &mut self.surroundings;
+            let blocked = !match overlap {
+                None => queue.push(self.stage.batch()),
+                Some((overlap, side)) => overlap.push(*side, self.stage.batch()),
+            };
+            if overlap.as_ref().is_some_and(|(overlap, _)| overlap.is_over()) {
+                *overlap = None;
+            }
+            if blocked != self.blocked {
+                self.blocked = blocked;
+                self.machine.handle(Input::ReadsPaused(blocked), now());
+            }
         }
-        let blocked = !self.surroundings.queue.push(self.stage.batch());
-        if blocked != self.blocked {
-            self.blocked = blocked;
-            self.machine.handle(Input::ReadsPaused(blocked), now());
+        if self.guilds_are_complete && self.stage.is_empty() {
+            self.tell_guilds_complete();
+        }
+    }
+
+    /// Moves the staged dispatches into the queue, however full it is.
+    fn push_anyway(&mut self) {
+        match &self.surroundings.overlap {
+            None => self.surroundings.queue.push_anyway(self.stage.batch()),
+            Some((overlap, side)) => overlap.push_anyway(*side, self.stage.batch()),
         }
     }
 
     /// Leaves a snapshot.
     fn publish(&mut self) {
         let now = now();
-        let Self { machine, guilds, counts, blocked, .. } = self;
+        let Self { machine, guild_counts, counts, blocked, .. } = self;
         self.surroundings.status.update(|status| {
             status.state = machine.state();
             if status.session.as_ref() != machine.session() {
                 status.session = machine.session().cloned();
             }
             status.latency_ms = machine.latency().map(|latency| latency.as_millis() as u64);
-            status.guilds = guilds.count();
-            status.guilds_unavailable = guilds.unavailable();
+            status.guilds = guild_counts.guilds;
+            status.guilds_unavailable = guild_counts.unavailable;
+            status.guilds_complete = guild_counts.loading == Loading::Complete;
             status.events = counts.events;
             status.bytes_received = counts.bytes_received;
             status.bytes_inflated = counts.bytes_inflated;
-            status.counters = machine.counters();
+            status.acked_beat_at = machine.acked_beat_at();
+            status.counters = counts.before.and(machine.counters());
             status.commands_held = machine.commands_held();
             status.commands_left = machine.commands_left(now);
             status.last_event_at = counts.last_event_at;
@@ -295,7 +418,24 @@ impl Driver {
                 status.last_error.clone_from(&counts.last_error);
             }
             status.blocked = *blocked;
+            status.silent = machine.is_silent();
         });
+    }
+
+    // -- time ---------------------------------------------------------------------------------
+
+    /// When [`Driver::timeout`] has something to do, if ever.
+    fn poll_timeout(&self) -> Option<std::time::Instant> {
+        let due = [self.machine.poll_timeout(), self.guild_patience.due(), self.members.due()];
+        due.into_iter().flatten().min()
+    }
+
+    /// Acts on what is due.
+    fn timeout(&mut self, now: std::time::Instant) {
+        self.machine.timeout(now);
+        let is_reading = self.machine.state() == ShardState::Ready && !self.blocked;
+        self.guilds_are_complete |= self.guild_patience.timeout(is_reading, now);
+        self.members.timeout(now);
     }
 
     // -- inputs for the machine ---------------------------------------------------------------
@@ -312,11 +452,26 @@ impl Driver {
                 }
                 Input::Command(command)
             }
-            Mail::Cancel { command_id } => Input::Cancel { command_id },
+            Mail::CollectMembers { command_id, request } => {
+                self.members.request(command_id, *request, now());
+                return;
+            }
+            Mail::Cancel { command_id } => {
+                self.members.cancel(command_id, now());
+                Input::Cancel { command_id }
+            }
             Mail::Restart { resume } => Input::Restart { resume },
+            Mail::Beat => Input::Beat,
+            Mail::Overlap(overlap) => {
+                // What was received before goes as it did before.
+                self.flush();
+                overlap.join();
+                self.surroundings.overlap = Some((overlap, Side::Old));
+                return;
+            }
             Mail::Stop(mode) => {
                 // Nothing will make room any more, and what was received must not be lost.
-                self.surroundings.queue.push_anyway(self.stage.batch());
+                self.push_anyway();
                 if mode == StopMode::Abort {
                     self.closing.abort_all();
                 }
@@ -448,10 +603,19 @@ impl Driver {
             Delivery::Replayed => FLAG_REPLAYED,
             Delivery::Drop => return None,
         };
-        if name == b"READY" {
-            self.begin_session();
+        match name {
+            b"GUILD_MEMBERS_CHUNK" if self.members.chunk(data, now) => return None,
+            b"RATE_LIMITED" if self.members.rate_limited(data, now) => return None,
+            b"READY" => {
+                self.members.ready(now);
+                self.begin_session();
+            }
+            b"RESUMED" => self.members.resumed(now),
+            _ => {}
         }
-        self.guilds.observe(name, data);
+        if Guilds::concerns(name) {
+            self.observe_guilds(envelope.seq, name, data);
+        }
         if self.surroundings.events.as_ref().is_some_and(|events| !events.contains(name)) {
             return None;
         }
@@ -476,6 +640,38 @@ impl Driver {
         }
     }
 
+    /// Whether the host hears of this shard's own affairs.
+    fn speaks(&self) -> bool {
+        let overlap = self.surroundings.overlap.as_ref();
+        overlap.is_none_or(|(overlap, side)| overlap.speaks(*side))
+    }
+
+    /// Takes note of a dispatch about guilds.
+    fn observe_guilds(&mut self, seq: Option<u64>, name: &[u8], data: &[u8]) {
+        let mut guilds = self.surroundings.guilds.lock();
+        guilds.observe(seq, name, data);
+        self.guild_counts = guilds.counts();
+        drop(guilds);
+        self.guilds_are_complete =
+            self.guild_patience.observed(name, self.guild_counts, self.clock.now);
+    }
+
+    /// Tells that the guilds that READY listed have come, or are not waited for any more. Only what the
+    /// host was told is noted in the index: a shard that dies before begins there again.
+    fn tell_guilds_complete(&mut self) {
+        self.guilds_are_complete = false;
+        let mut guilds = self.surroundings.guilds.lock();
+        // Without the intent none comes, so none is missing.
+        let awaits = self.guild_patience.has_intent();
+        let missing = guilds.complete().filter(|_| awaits);
+        let event = guilds_event(self.shard_id, self.guild_counts.guilds, missing);
+        self.guild_counts = guilds.counts();
+        drop(guilds);
+        if self.speaks() {
+            self.surroundings.queue.push_own(event);
+        }
+    }
+
     /// Waits for the goodbyes of all sockets.
     async fn finish(mut self) {
         while self.closing.join_next().await.is_some() {}
@@ -487,7 +683,7 @@ impl Drop for Driver {
         // A shard that dies of a bug resumes after what it had received, so that must not die with it.
         // What is staged otherwise was not published yet, and will be sent again.
         if self.blocked {
-            self.surroundings.queue.push_anyway(self.stage.batch());
+            self.push_anyway();
         }
     }
 }

@@ -13,6 +13,9 @@ pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest interval that is waited for. Beating more often than asked is allowed.
 const MAX_INTERVAL: Duration = Duration::from_secs(300);
 
+/// How late a beat is when the machine was suspended, or stood still, rather than busy.
+const SUSPENDED: Duration = Duration::from_secs(5);
+
 /// The interval in a HELLO's `d`, or why there is none.
 pub(super) fn interval_of_hello(data: &[u8]) -> Result<Duration, String> {
     #[derive(Deserialize)]
@@ -38,6 +41,8 @@ pub(super) struct Heart {
     last_sent: Option<Instant>,
     /// When the oldest beat without an answer went out, moved forward by every sign of life.
     unanswered_since: Option<Instant>,
+    /// The last regular beat was late by a suspension.
+    woke: bool,
 }
 
 impl Heart {
@@ -45,12 +50,20 @@ impl Heart {
     /// the interval, so that shards that came back together do not beat together.
     pub(super) fn new(interval: Duration, now: Instant, rng: &mut fastrand::Rng) -> Self {
         let next = now + interval.mul_f64(rng.f64());
-        Self { interval, next, last_sent: None, unanswered_since: None }
+        Self { interval, next, last_sent: None, unanswered_since: None, woke: false }
     }
 
     /// When the next regular beat is due.
     pub(super) fn next(&self) -> Instant {
         self.next
+    }
+
+    /// Whether the machine was suspended, by how late the regular beat that is due is. Not twice in a
+    /// row: a machine that is always late would never find a dead link.
+    pub(super) fn wakes(&mut self, now: Instant) -> bool {
+        let is_late = now.saturating_duration_since(self.next) >= SUSPENDED;
+        self.woke = is_late && !self.woke;
+        self.woke
     }
 
     /// Whether the link is half-open: a beat is unanswered for a whole interval and nothing else
@@ -106,6 +119,21 @@ mod tests {
         for bad in ["0", "-1", "1", "999", "\"41250\"", "null", "1e999"] {
             assert!(read(&format!("{{\"heartbeat_interval\":{bad}}}")).is_err(), "{bad}");
         }
+    }
+
+    /// Scenario 84.
+    #[test]
+    fn being_late_is_no_excuse_for_ever() {
+        let now = Instant::now();
+        let mut heart = Heart::new(Duration::from_secs(40), now, &mut fastrand::Rng::with_seed(1));
+        let mut late = |by_s: u64| {
+            let at = heart.next() + Duration::from_secs(by_s);
+            let wakes = heart.wakes(at);
+            heart.beat(at);
+            wakes
+        };
+        let wakes = [0, 4, 5, 5, 100, 3_600, 0, 3_600].map(&mut late);
+        assert_eq!(wakes, [false, false, true, false, true, false, false, true]);
     }
 
     /// Scenario 11: the first beat is anywhere in the interval, the rest stand one interval apart.

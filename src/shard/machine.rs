@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
+use super::cause::{Cause, Reconnects};
 use super::heartbeat::{self, Heart};
 use super::limiter::Limiter;
+use super::measure::Measure;
 use super::session::{Ready, Session};
 use super::state::ShardState;
 use super::timers::{Timer, Timers};
+use super::watchdog::{Alarm, Silence, Watchdog};
 use crate::protocol::{
     self, CloseCode, Compression, GatewayUrl, Identify, MAX_OUTGOING_BYTES, Next, OpCode, Payload,
 };
@@ -149,6 +152,8 @@ pub enum Input<'a> {
     },
     /// Whether the socket is left unread because the host does not keep up.
     ReadsPaused(bool),
+    /// Somebody wants to know whether the connection is alive: a heartbeat goes out now.
+    Beat,
 }
 
 /// What the driver has to do.
@@ -189,6 +194,10 @@ pub enum Output {
         /// How it went.
         outcome: Outcome,
     },
+    /// Something took so long.
+    Measured(Measure, Duration),
+    /// Say this to whoever reads the log.
+    Warning(String),
 }
 
 /// A change of state and its cause.
@@ -292,11 +301,30 @@ enum Retry {
     InvalidSession,
 }
 
+/// A command, and since when it is here.
+#[derive(Debug)]
+struct Waiting {
+    command: Command,
+    since: Instant,
+}
+
+/// How a connection, or an attempt, ended.
+#[derive(Debug)]
+struct End {
+    cause: Cause,
+    /// The same for people.
+    reason: Cow<'static, str>,
+    /// The close code, if there was one.
+    code: Option<u16>,
+    /// The websocket stands and has to be closed.
+    close: bool,
+}
+
 /// Things a shard counts over its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Connection attempts after the first.
-    pub reconnects: u64,
+    /// Connection attempts after the first, by what ended the one before.
+    pub reconnects: Reconnects,
     /// IDENTIFYs sent.
     pub identifies: u64,
     /// RESUMEs sent.
@@ -305,6 +333,19 @@ pub struct Counters {
     pub duplicates: u64,
     /// Messages that were no payload.
     pub bad_payloads: u64,
+}
+
+impl Counters {
+    /// Those of two lives of a shard together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            reconnects: self.reconnects.and(other.reconnects),
+            identifies: self.identifies + other.identifies,
+            resumes: self.resumes + other.resumes,
+            duplicates: self.duplicates + other.duplicates,
+            bad_payloads: self.bad_payloads + other.bad_payloads,
+        }
+    }
 }
 
 /// One shard.
@@ -331,19 +372,27 @@ pub struct Machine {
     ticket: u64,
     /// Stands in line at the gate.
     in_line: bool,
+    /// What ended the last connection or attempt.
+    cause: Cause,
+    /// Since when it stands there.
+    in_line_since: Option<Instant>,
     /// The presence that the next identify carries.
     presence: Option<Box<RawValue>>,
     /// Commands that wait for a session or for room in the limiter, oldest first. The client bounds
     /// how many there can be.
-    held: VecDeque<Command>,
+    held: VecDeque<Waiting>,
     /// Commands handed to the socket that have not left it.
-    unflushed: VecDeque<Command>,
+    unflushed: VecDeque<Waiting>,
     /// When commands may go out again after a 4008.
     commands_rest_until: Option<Instant>,
     /// Unreadable payloads in a row.
     bad_in_a_row: u32,
     /// Time between the last heartbeat and its ACK.
     latency: Option<Duration>,
+    /// When the newest heartbeat that was answered went out.
+    acked_beat_at: Option<Instant>,
+    /// Looks for a silence that is not the shard's own; from the first session on.
+    watchdog: Option<Watchdog>,
     counters: Counters,
     /// What the driver has not taken yet.
     outputs: VecDeque<Output>,
@@ -368,11 +417,15 @@ impl Machine {
             reads_paused: false,
             ticket: 0,
             in_line: false,
+            cause: Cause::Restart,
+            in_line_since: None,
             held: VecDeque::new(),
             unflushed: VecDeque::new(),
             commands_rest_until: None,
             bad_in_a_row: 0,
             latency: None,
+            acked_beat_at: None,
+            watchdog: None,
             counters: Counters::default(),
             outputs: VecDeque::new(),
         }
@@ -391,6 +444,16 @@ impl Machine {
     /// Time between the last heartbeat and its ACK.
     pub fn latency(&self) -> Option<Duration> {
         self.latency
+    }
+
+    /// When the newest heartbeat that was answered went out: all that Discord had sent by then has come.
+    pub fn acked_beat_at(&self) -> Option<Instant> {
+        self.acked_beat_at
+    }
+
+    /// Whether no event has come for longer than is normal here.
+    pub fn is_silent(&self) -> bool {
+        self.watchdog.as_ref().is_some_and(Watchdog::is_worried)
     }
 
     /// What it counted so far.
@@ -464,7 +527,7 @@ impl Machine {
             Input::BadPayload { seq } if self.phase.has_socket() => self.bad_payload(seq, now),
             Input::BadCompression { reason } if self.phase.has_socket() => {
                 let reason = format!("unreadable compressed data: {reason}");
-                self.leave(now, reason.into(), Retry::Backoff);
+                self.leave(now, Cause::BadData, reason.into(), Retry::Backoff);
             }
             Input::Closed { code, reason } if self.phase.has_socket() => {
                 self.closed(code, &reason, now);
@@ -478,19 +541,29 @@ impl Machine {
             | Input::BadCompression { .. }
             | Input::Closed { .. } => {}
             Input::Flushed => {
-                while let Some(command) = self.unflushed.pop_front() {
+                while let Some(Waiting { command, since }) = self.unflushed.pop_front() {
+                    let took = now.saturating_duration_since(since);
+                    self.push(Output::Measured(Measure::OutboundWait, took));
                     self.settle(command.id, Outcome::Sent);
+                }
+            }
+            Input::Beat => {
+                if self.phase == Phase::Ready {
+                    self.heartbeat_requested(now);
                 }
             }
             Input::Command(command) => self.command(command, now),
             Input::Cancel { command_id } => {
-                self.held.retain(|command| command.id != command_id);
-                self.unflushed.retain(|command| command.id != command_id);
+                self.held.retain(|waiting| waiting.command.id != command_id);
+                self.unflushed.retain(|waiting| waiting.command.id != command_id);
             }
             Input::ReadsPaused(paused) => {
                 self.reads_paused = paused;
                 if let Some(heart) = &mut self.heart {
                     heart.sign_of_life(now);
+                }
+                if let Some(watchdog) = &mut self.watchdog {
+                    watchdog.listen_anew(now);
                 }
                 self.await_session(now);
             }
@@ -531,6 +604,9 @@ impl Machine {
             self.counters.duplicates += 1;
             return Delivery::Drop;
         }
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.event(now);
+        }
         if self.phase == Phase::Ready { Delivery::New } else { Delivery::Replayed }
     }
 
@@ -547,7 +623,7 @@ impl Machine {
                 Timer::Hello => {
                     self.drop_resume_url();
                     let reason = format!("no HELLO within {} s", HELLO_TIMEOUT.as_secs());
-                    self.leave(now, reason.into(), Retry::Backoff);
+                    self.leave(now, Cause::NoHello, reason.into(), Retry::Backoff);
                 }
                 // What is not read proves nothing.
                 Timer::Session if self.reads_paused => self.await_session(now),
@@ -557,10 +633,10 @@ impl Machine {
                     } else {
                         "RESUME was not answered"
                     };
-                    self.leave(now, reason.into(), Retry::Backoff);
+                    self.leave(now, Cause::Unanswered, reason.into(), Retry::Backoff);
                 }
                 Timer::Backoff => {
-                    self.counters.reconnects += 1;
+                    self.counters.reconnects.count(self.cause);
                     self.begin(now, "reconnecting");
                 }
                 Timer::Outbound => self.send_held(now),
@@ -577,6 +653,7 @@ impl Machine {
         } else {
             self.ticket += 1;
             self.in_line = true;
+            self.in_line_since = Some(now);
             self.push(Output::GateEnter { ticket: self.ticket });
             self.enter(Phase::Queued, reason.into(), None);
         }
@@ -598,7 +675,8 @@ impl Machine {
         let interval = match heartbeat::interval_of_hello(data) {
             Ok(interval) => interval,
             Err(error) => {
-                self.leave(now, format!("a HELLO without sense: {error}").into(), Retry::Backoff);
+                let reason = format!("a HELLO without sense: {error}").into();
+                self.leave(now, Cause::BadData, reason, Retry::Backoff);
                 return;
             }
         };
@@ -621,6 +699,10 @@ impl Machine {
     /// Sends IDENTIFY.
     fn identify(&mut self, now: Instant) {
         self.in_line = false;
+        if let Some(since) = self.in_line_since.take() {
+            let waited = now.saturating_duration_since(since);
+            self.push(Output::Measured(Measure::IdentifyWait, waited));
+        }
         let mut payload = protocol::identify(&self.settings.identify, self.presence.as_deref());
         if payload.as_str().len() > MAX_OUTGOING_BYTES {
             // The presence fits a payload of its own but not beside the rest; it follows after READY.
@@ -668,7 +750,8 @@ impl Machine {
             }
             Err(error) => {
                 self.session = None;
-                self.leave(now, format!("an unreadable READY: {error}").into(), Retry::Backoff);
+                let reason = format!("an unreadable READY: {error}").into();
+                self.leave(now, Cause::BadData, reason, Retry::Backoff);
                 Delivery::Drop
             }
         }
@@ -688,6 +771,7 @@ impl Machine {
     fn enter_ready(&mut self, reason: &'static str, now: Instant) {
         self.timers.stop(Timer::Session);
         self.backoff.reset();
+        self.watchdog.get_or_insert_with(|| Watchdog::new(now)).session_stands(now);
         self.enter(Phase::Ready, reason.into(), None);
         self.send_held(now);
     }
@@ -706,12 +790,14 @@ impl Machine {
             Some(OpCode::HeartbeatAck) => {
                 if let Some(latency) = self.heart.as_mut().and_then(|heart| heart.ack(now)) {
                     self.latency = Some(latency);
+                    self.acked_beat_at = now.checked_sub(latency);
+                    self.push(Output::Measured(Measure::HeartbeatLatency, latency));
                 }
             }
             Some(OpCode::Reconnect) => {
                 // A server that sends its clients away before it has served them is in trouble.
                 let retry = if self.phase == Phase::Ready { Retry::Now } else { Retry::Backoff };
-                self.leave(now, "Discord asked to reconnect (op 7)".into(), retry);
+                self.leave(now, Cause::Op7, "Discord asked to reconnect (op 7)".into(), retry);
             }
             Some(OpCode::InvalidSession) => self.invalid_session(data == b"true", now),
             // A second HELLO, an opcode that only clients send, or one that does not exist yet.
@@ -731,19 +817,51 @@ impl Machine {
         if !resumable {
             self.session = None;
         }
-        self.leave(now, reason.into(), Retry::InvalidSession);
+        self.leave(now, Cause::InvalidSession, reason.into(), Retry::InvalidSession);
     }
 
     /// The regular beat, and the check of the last one.
     fn heartbeat_due(&mut self, now: Instant) {
         let Some(heart) = &mut self.heart else { return };
+        if heart.wakes(now) {
+            // What came meanwhile is still to be read, so that what is missing proves nothing.
+            heart.sign_of_life(now);
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.listen_anew(now);
+            }
+        }
         if heart.is_dead(now) && !self.reads_paused {
-            self.leave(now, "heartbeats are not answered".into(), Retry::Backoff);
+            let reason = "heartbeats are not answered".into();
+            self.leave(now, Cause::Zombie, reason, Retry::Backoff);
             return;
         }
         heart.beat(now);
         self.timers.set(Timer::Heartbeat, heart.next());
         self.send_heartbeat();
+        self.watch(now);
+    }
+
+    /// Looks for a session that is half dead, now that the heartbeat is on its way.
+    fn watch(&mut self, now: Instant) {
+        if self.phase != Phase::Ready || self.reads_paused {
+            return;
+        }
+        let Some(alarm) = self.watchdog.as_mut().and_then(|watchdog| watchdog.check(now)) else {
+            return;
+        };
+        let (Alarm::Odd(silence) | Alarm::Resume(silence)) = alarm;
+        let Silence { lasted, per_minute } = silence;
+        let seconds = lasted.as_secs();
+        let text = format!(
+            "no event for {seconds} s, where {per_minute:.0} a minute are normal; heartbeats are \
+             answered"
+        );
+        if let Alarm::Resume(_) = alarm {
+            self.push(Output::Warning(format!("{text}; resuming the session")));
+            self.leave(now, Cause::Silent, text.into(), Retry::Backoff);
+        } else {
+            self.push(Output::Warning(text));
+        }
     }
 
     /// Op 1: Discord wants a beat now.
@@ -768,7 +886,7 @@ impl Machine {
         self.bad_in_a_row += 1;
         if self.bad_in_a_row >= MAX_BAD_PAYLOADS {
             let reason = format!("{MAX_BAD_PAYLOADS} unreadable payloads in a row");
-            self.leave(now, reason.into(), Retry::Backoff);
+            self.leave(now, Cause::BadData, reason.into(), Retry::Backoff);
         }
     }
 
@@ -792,7 +910,7 @@ impl Machine {
             self.settle(command.id, Outcome::Fatal);
             return;
         }
-        self.held.push_back(command);
+        self.held.push_back(Waiting { command, since: now });
         self.send_held(now);
     }
 
@@ -804,8 +922,8 @@ impl Machine {
             return;
         }
         let mut next = 0;
-        while let Some(command) = self.held.get(next) {
-            let is_presence = command.presence.is_some();
+        while let Some(waiting) = self.held.get(next) {
+            let is_presence = waiting.command.presence.is_some();
             let presence_at = self.limiter.next_presence_at(now);
             if is_presence && presence_at > now {
                 self.timers.set(Timer::Outbound, presence_at);
@@ -821,20 +939,21 @@ impl Machine {
             if is_presence {
                 self.limiter.record_presence(now);
             }
-            if let Some(command) = self.held.remove(next) {
-                self.push(Output::Send(command.payload.clone()));
-                self.unflushed.push_back(command);
+            if let Some(waiting) = self.held.remove(next) {
+                self.push(Output::Send(waiting.command.payload.clone()));
+                self.unflushed.push_back(waiting);
             }
         }
     }
 
     /// Drops presence updates that wait: a newer one, or an identify, says it for them.
     fn settle_held_presence(&mut self) {
-        let (presence, other) = self.held.drain(..).partition(|command| command.presence.is_some());
+        let is_presence = |waiting: &Waiting| waiting.command.presence.is_some();
+        let (presence, other) = self.held.drain(..).partition(is_presence);
         self.held = other;
-        let presence: VecDeque<Command> = presence;
-        for command in presence {
-            self.settle(command.id, Outcome::Sent);
+        let presence: VecDeque<Waiting> = presence;
+        for waiting in presence {
+            self.settle(waiting.command.id, Outcome::Sent);
         }
     }
 
@@ -864,18 +983,21 @@ impl Machine {
         if code.is_some_and(|code| CloseCode(code).is_rate_limited()) {
             self.commands_rest_until = Some(now + RATE_LIMITED_REST);
         }
-        self.wait(now, text.into(), code, Retry::Backoff, false);
+        let cause = if code.is_some() { Cause::ClosedByServer } else { Cause::ConnectionLost };
+        let end = End { cause, reason: text.into(), code, close: false };
+        self.wait(now, end, Retry::Backoff);
     }
 
     /// Leaves a standing connection for a new one, so that the session lives.
-    fn leave(&mut self, now: Instant, reason: Cow<'static, str>, retry: Retry) {
-        self.wait(now, reason, None, retry, true);
+    fn leave(&mut self, now: Instant, cause: Cause, reason: Cow<'static, str>, retry: Retry) {
+        self.wait(now, End { cause, reason, code: None, close: true }, retry);
     }
 
     /// The attempt to connect failed.
     fn connect_failed(&mut self, now: Instant, reason: Cow<'static, str>) {
         self.drop_resume_url();
-        self.wait(now, reason, None, Retry::Backoff, false);
+        let end = End { cause: Cause::ConnectFailed, reason, code: None, close: false };
+        self.wait(now, end, Retry::Backoff);
     }
 
     /// A resume URL that leads nowhere is not tried twice; the session can be resumed at the
@@ -886,15 +1008,10 @@ impl Machine {
         }
     }
 
-    /// Plans the next attempt. `close` says that the websocket stands and has to be closed.
-    fn wait(
-        &mut self,
-        now: Instant,
-        reason: Cow<'static, str>,
-        code: Option<u16>,
-        retry: Retry,
-        close: bool,
-    ) {
+    /// Plans the next attempt.
+    fn wait(&mut self, now: Instant, end: End, retry: Retry) {
+        let End { cause, reason, code, close } = end;
+        self.cause = cause;
         if self.phase == (Phase::Resuming { fruitful: false }) {
             self.fruitless_resumes += 1;
             if self.fruitless_resumes >= MAX_FRUITLESS_RESUMES {
@@ -924,8 +1041,8 @@ impl Machine {
         self.heart = None;
         self.latency = None;
         self.bad_in_a_row = 0;
-        while let Some(command) = self.unflushed.pop_back() {
-            self.held.push_front(command);
+        while let Some(waiting) = self.unflushed.pop_back() {
+            self.held.push_front(waiting);
         }
     }
 
@@ -938,14 +1055,19 @@ impl Machine {
             // In line already, or not to be woken.
             Phase::Idle | Phase::Queued | Phase::Stopped => {}
             Phase::Waiting | Phase::Fatal => {
+                if self.phase == Phase::Fatal {
+                    self.cause = Cause::Restart;
+                }
                 self.end_connection(false);
+                self.counters.reconnects.count(self.cause);
                 self.begin(now, "restarted by the host");
             }
             Phase::Connecting => {
                 self.push(Output::Drop);
-                self.wait(now, "restarted by the host".into(), None, Retry::Now, false);
+                let (cause, reason) = (Cause::Restart, "restarted by the host".into());
+                self.wait(now, End { cause, reason, code: None, close: false }, Retry::Now);
             }
-            _ => self.leave(now, "restarted by the host".into(), Retry::Now),
+            _ => self.leave(now, Cause::Restart, "restarted by the host".into(), Retry::Now),
         }
     }
 
@@ -1000,8 +1122,8 @@ impl Machine {
 
     /// Says that all commands are done.
     fn settle_all(&mut self, outcome: Outcome) {
-        while let Some(command) = self.held.pop_front() {
-            self.settle(command.id, outcome);
+        while let Some(waiting) = self.held.pop_front() {
+            self.settle(waiting.command.id, outcome);
         }
     }
 

@@ -5,19 +5,32 @@
 //! their own and are part of the machine.
 
 mod backoff;
+mod cause;
 pub(crate) mod driver;
+mod guild_patience;
 mod guilds;
 mod heartbeat;
 mod limiter;
 mod machine;
+mod measure;
+mod member_chunks;
+mod members;
+pub(crate) mod overlap;
 mod session;
 mod stage;
 mod state;
 pub(crate) mod status;
+mod stored_guilds;
 mod timers;
+mod watchdog;
 
+pub use cause::{Cause, Reconnects};
+pub use guilds::{Guild, GuildCounts, GuildIndex, Guilds, Loading, Standing};
 pub use machine::{
     Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
 };
+pub use measure::Measure;
+pub(crate) use member_chunks::CollectedBytes;
+pub use members::MemberRequest;
 pub use session::Session;
 pub use state::ShardState;

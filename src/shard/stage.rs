@@ -189,7 +189,7 @@ mod tests {
     /// Scenario 31: a huge payload leaves no room behind, neither in what follows nor in the stage.
     #[test]
     fn room_for_a_huge_payload_is_given_back() {
-        let mut stage = Stage::new(0);
+        let mut stage = Stage::new(0, None);
         stage.text.resize(17 << 20, b' ');
         stage.add_inflated(0, dispatch(1, 17 << 20));
         assert_eq!(stage.batch().drain(..).count(), 1);
@@ -207,7 +207,7 @@ mod tests {
     /// Scenario 31: nor does a huge payload that is not for the host.
     #[test]
     fn room_for_what_nobody_wants_is_given_back() {
-        let mut stage = Stage::new(0);
+        let mut stage = Stage::new(0, None);
         stage.put_back(Vec::with_capacity(17 << 20));
         assert_eq!(stage.text.capacity(), 0);
         stage.put_back(Vec::with_capacity(MIN_ROOM));

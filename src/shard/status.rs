@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use super::cause::Cause;
 use super::machine::Counters;
 use super::session::Session;
 use super::state::ShardState;
@@ -18,10 +19,14 @@ pub(crate) struct Snapshot {
     pub(crate) session: Option<Session>,
     /// Time between the last heartbeat and its ACK.
     pub(crate) latency_ms: Option<u64>,
+    /// When the newest heartbeat that was answered went out.
+    pub(crate) acked_beat_at: Option<Instant>,
     /// Guilds on it.
     pub(crate) guilds: usize,
     /// Those of them that are unavailable.
     pub(crate) guilds_unavailable: usize,
+    /// Whether those that READY listed have come, or are not waited for any more.
+    pub(crate) guilds_complete: bool,
     /// Dispatches received, filtered ones included.
     pub(crate) events: u64,
     /// Bytes of messages as they came over the websocket.
@@ -42,6 +47,8 @@ pub(crate) struct Snapshot {
     pub(crate) presence: Option<Box<RawValue>>,
     /// Whether the socket is left unread because the queue is full.
     pub(crate) blocked: bool,
+    /// Whether no event has come for longer than is normal here.
+    pub(crate) silent: bool,
 }
 
 /// The place where a shard's driver leaves its snapshots.
@@ -55,8 +62,10 @@ impl ShardStatus {
             state: ShardState::Idle,
             session: None,
             latency_ms: None,
+            acked_beat_at: None,
             guilds: 0,
             guilds_unavailable: 0,
+            guilds_complete: false,
             events: 0,
             bytes_received: 0,
             bytes_inflated: 0,
@@ -67,7 +76,22 @@ impl ShardStatus {
             last_error: None,
             presence: None,
             blocked: false,
+            silent: false,
         }))
+    }
+
+    /// The status of a shard that starts anew after a bug: what was counted before goes on from there.
+    pub(crate) fn after(last: &Snapshot) -> Self {
+        let status = Self::new();
+        status.update(|status| {
+            status.events = last.events;
+            status.bytes_received = last.bytes_received;
+            status.bytes_inflated = last.bytes_inflated;
+            status.counters = last.counters;
+            status.counters.reconnects.count(Cause::Bug);
+            status.last_event_at = last.last_event_at;
+        });
+        status
     }
 
     /// The last snapshot.

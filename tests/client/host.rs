@@ -253,7 +253,7 @@ impl Host {
 
 impl Told {
     /// The number of the simulator's world event, where a dispatch shows one.
-    fn number(&self) -> Option<u64> {
+    pub(crate) fn number(&self) -> Option<u64> {
         if self.kind != EventKind::Dispatch {
             return None;
         }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use shardwright::ErrorKind;
 use shardwright::queue::EventKind;
 use shardwright::transport::{BoxedIo, Connecting, Network};
-use shardwright_sim::{MemoryStream, Options, Simulator};
+use shardwright_sim::{Action, Chunks, MemoryStream, Options, Simulator, Target};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 
@@ -57,6 +57,23 @@ impl Buggy {
         host.until("a restart", |host| restarted(host).len() > before).await;
         restarted(host)[before]
     }
+}
+
+/// The counters of the metrics.
+fn counters(host: &Host) -> BTreeMap<String, f64> {
+    let page = host.client.metrics_text();
+    let counters = page.lines().filter(|line| line.contains("_total"));
+    let counters = counters.filter_map(|line| line.rsplit_once(' '));
+    counters.map(|(series, value)| (series.to_owned(), value.parse().expect("a number"))).collect()
+}
+
+/// Checks that no counter is lower than it was, nor gone; how they stand now.
+fn assert_none_went_back(before: &BTreeMap<String, f64>, host: &Host) -> BTreeMap<String, f64> {
+    let now = counters(host);
+    for (series, count) in before {
+        assert!(now.get(series) >= Some(count), "{series}: {count}, then {:?}", now.get(series));
+    }
+    now
 }
 
 /// The shards that were started anew after a bug.
@@ -134,6 +151,7 @@ async fn a_shard_that_panics_starts_anew() {
     let network = Buggy::new(&simulator);
     let mut host = network.host(json!({}));
     host.until_ready().await;
+    let mut before = counters(&host);
     for round in 1..=3 {
         // More than a shard may send at once, so that some of them wait for the next minute.
         let mut shard_of = BTreeMap::new();
@@ -151,6 +169,7 @@ async fn a_shard_that_panics_starts_anew() {
             replies.map(|told| (told.command_id, told.status)).collect::<Vec<_>>()
         };
         host.during(Duration::from_secs(1)).await;
+        before = assert_none_went_back(&before, &host);
         let of_dead = replies(&host).iter().filter(|(id, _)| shard_of[id] == dead).count();
         assert_eq!(of_dead, 150, "they do not wait for the shard to come back");
         host.during(Duration::from_secs(70)).await;
@@ -173,10 +192,67 @@ async fn a_shard_that_panics_starts_anew() {
             assert_eq!(states, expected, "round {round}, shard {shard}, dead {dead}");
         }
         assert_eq!(simulator.look(|s| (s.counts.identifies, s.counts.resumes)), (4, round));
+        before = assert_none_went_back(&before, &host);
     }
+    let by_bug: u64 = (0..4)
+        .filter_map(|shard| host.shard_status(shard)["reconnects_by_cause"]["bug"].as_u64())
+        .sum();
+    assert_eq!(by_bug, 3);
     simulator.set_traffic(0.0).expect("a rate");
     host.assert_nothing_lost(&simulator, 4).await;
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
+}
+
+/// Scenario 83: members that are being collected are a command too, and can be asked for again.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_panics_answers_who_collects_members() {
+    let simulator = four();
+    let network = Buggy::new(&simulator);
+    let mut host = network.host(json!({}));
+    host.until_ready().await;
+    let everybody = |guild: String| json!({"type": "request_guild_members", "guild_id": guild, "query": "", "collect": true});
+    simulator.act(&Action::MemberChunks { chunks: Chunks::None }).expect("a rule");
+    let ids: Vec<u64> = (0..4)
+        .map(|shard| simulator.guilds_of_shard(shard, 4)[0].0.to_string())
+        .map(|guild| host.send(&everybody(guild)))
+        .collect();
+    simulator.wait_until(|seen| seen.counts.commands == 4).await;
+    simulator.request_heartbeat(Target::All);
+    let dead = network.strike(&mut host).await;
+    let replied = host.told.iter().filter(|told| told.kind == EventKind::Reply);
+    let replied: Vec<_> = replied.map(|told| (told.command_id, told.status)).collect();
+    assert_eq!(replied, [(ids[dead as usize], E_PANIC)]);
+    simulator.act(&Action::MemberChunks { chunks: Chunks::Normal }).expect("a rule");
+    host.until_ready().await;
+    let guild = simulator.guilds_of_shard(dead, 4)[1].0.to_string();
+    let (status, reply) = host.ask(&everybody(guild)).await;
+    assert_eq!((status, reply["members"].as_array().map(Vec::len)), (0, Some(10)));
+    host.during(Duration::from_secs(70)).await;
+    assert!(ids.iter().all(|id| host.reply(*id).is_some()));
+}
+
+/// The guilds of a shard are known on, also those that were still to come, and complete once.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_panics_keeps_its_guilds() {
+    let simulator = four();
+    let late = simulator.guilds_of_shard(0, 4)[0];
+    simulator.withhold(vec![late]).expect("a guild");
+    let network = Buggy::new(&simulator);
+    let mut host = network.host(json!({}));
+    let complete = |host: &Host| {
+        host.told.iter().filter(|told| told.kind == EventKind::GuildsComplete).count()
+    };
+    host.until("the others", |host| complete(host) == 3).await;
+    simulator
+        .post_message(simulator.text_channels(simulator.guilds_of_shard(0, 4)[1])[0], None, "")
+        .expect("posted");
+    let dead = network.strike(&mut host).await;
+    host.until_ready().await;
+    simulator.release(vec![]).expect("all");
+    host.until("the last", |host| complete(host) == 4).await;
+    let (_, stats) = host.ask(&json!({"type": "guild_stats"})).await;
+    assert_eq!((&stats["guilds"], &stats["unavailable"]), (&json!(40), &json!(0)));
+    assert_eq!((&stats["members"], dead), (&json!(400), 0));
 }
 
 /// A presence that was set by a command is that of the shard, also after it was started anew twice.

@@ -57,6 +57,8 @@ async fn a_deploy_costs_no_identify_and_no_event() {
             let mut host = Host::start(&simulator, keys);
             host.until_ready().await;
             host.during(Duration::from_secs(10)).await;
+            let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
+            assert_eq!(status["guilds"], 40, "known without a READY");
             if round == 3 {
                 simulator.set_traffic(0.0).expect("a rate");
                 host.until_all_came(&simulator, 4).await;

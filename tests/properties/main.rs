@@ -12,6 +12,7 @@ mod gate;
 mod inflate;
 mod json_text;
 mod machine;
+mod watchdog;
 
 /// The targets of the fuzzers.
 #[allow(unreachable_pub, reason = "they are another crate there")]

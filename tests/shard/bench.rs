@@ -6,7 +6,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use shardwright::protocol::{Compression, GatewayUrl, Identify, Intents, Token, send_event};
 use shardwright::shard::{
-    Command, Delivery, Input, Machine, Outcome, Output, Session, Settings, ShardState, StateChange,
+    Command, Delivery, Input, Machine, Measure, Outcome, Output, Session, Settings, ShardState,
+    StateChange,
 };
 
 /// The heartbeat interval that [`Bench::hello`] announces.
@@ -41,6 +42,10 @@ pub(crate) struct Bench {
     pub(crate) gate: Vec<Gate>,
     /// Commands that are done.
     pub(crate) settled: Vec<(u64, Outcome)>,
+    /// What it took the time of.
+    pub(crate) measured: Vec<(Measure, Duration)>,
+    /// What it warned of, with the time since the start.
+    pub(crate) warnings: Vec<(Duration, String)>,
 }
 
 /// Something told to the gate, with the ticket.
@@ -104,6 +109,8 @@ impl Bench {
             drops: 0,
             gate: Vec::new(),
             settled: Vec::new(),
+            measured: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -309,6 +316,8 @@ impl Bench {
                 Output::Settled { command_id, outcome } => {
                     self.settled.push((command_id, outcome));
                 }
+                Output::Measured(measure, took) => self.measured.push((measure, took)),
+                Output::Warning(text) => self.warnings.push((at, text)),
             }
         }
     }

@@ -11,4 +11,5 @@ mod handshake;
 mod heartbeat;
 mod identify;
 mod resume;
+mod watchdog;
 mod whole_life;

@@ -56,6 +56,8 @@ A bot: its shards and what happens on them. Register handlers with [`on`](@ref),
 - `batch = 256`: events taken from the engine with one call, at most.
 - `sessions = "sqlite:PATH"`: a file with which a restart resumes.
 - `delivery`: `"at_most_once"` (the default) or `"at_least_once"`, see [`hold`](@ref).
+- `profile`: `:development` (one shard, a verbose log on stderr) or `:production` (all shards, a log as JSON).
+- `metrics_address`: where Prometheus and probes find an HTTP endpoint, such as `"127.0.0.1:9464"`.
 - `api_url` and every other key of the [configuration](../../../../docs/configuration.md), by its name.
 
 `client.num_shards` is the number of shards of the bot (`nothing` until it is known), `client.shards` is
@@ -83,8 +85,9 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     end
     token === nothing || isempty(token) || (config["token"] = token)
     total, ids = shards_config!(config, num_shards, shards)
-    # Without a wish here, the engine may be told by its environment.
-    if log_level !== nothing || (!haskey(config, "log") && isempty(get(ENV, "SHARDWRIGHT_LOG", "")))
+    # Without a wish here, the engine may be told by its profile or its environment.
+    is_told = haskey(config, "log") || haskey(config, "profile") || !isempty(get(ENV, "SHARDWRIGHT_LOG", ""))
+    if log_level !== nothing || !is_told
         config["log"] = Dict("to" => "events", "level" => string(something(log_level, :info)))
     end
     json = to_json(config)
@@ -190,9 +193,9 @@ end
     on(client, :MESSAGE_CREATE) do c, event … end
 
 Calls `handler(client, event)` for every event with one of the names: Discord's for dispatches, and
-`:SHARD_STATE`, `:FATAL` and `:OVERFLOW` for the engine's own. Handlers run as tasks of their own, which start in
-the order of the events; they may wait for whatever they like. One that throws is logged with its backtrace. With
-`delivery = "at_least_once"` an event is done when its last handler has ended, one way or the other.
+`:SHARD_STATE`, `:FATAL`, `:GUILDS_COMPLETE` and `:OVERFLOW` for the engine's own. Handlers run as tasks of their own,
+which start in the order of the events; they may wait for whatever they like. One that throws is logged with its
+backtrace. With `delivery = "at_least_once"` an event is done when its last handler has ended, one way or the other.
 """
 function on(handler, client::Client, names::Union{Symbol,AbstractString}...)
     isempty(names) && throw(ArgumentError("on(client, :EVENT_NAME, …) needs the name of an event"))
@@ -472,11 +475,12 @@ function name_of(raw::Lib.ShardEvent)
     raw.kind == Lib.SHARD_EVENT_DISPATCH && return text(raw.name, raw.name_len)
     raw.kind == Lib.SHARD_EVENT_SHARD_STATE && return "SHARD_STATE"
     raw.kind == Lib.SHARD_EVENT_FATAL && return "FATAL"
+    raw.kind == Lib.SHARD_EVENT_GUILDS_COMPLETE && return "GUILDS_COMPLETE"
     raw.kind == Lib.SHARD_EVENT_OVERFLOW && return "OVERFLOW"
     return "" # of a later version: nobody asked for it
 end
 
-const OWN_NAMES = ("SHARD_STATE", "FATAL", "OVERFLOW", "")
+const OWN_NAMES = ("SHARD_STATE", "FATAL", "GUILDS_COMPLETE", "OVERFLOW", "")
 
 hears(names::Set{String}, name) = isempty(names) ? !(name in OWN_NAMES) : name in names
 wanted(core::Core, name) =

@@ -129,19 +129,26 @@ update_voice_state(client::Client, guild_id::Snowflake; channel_id = nothing, se
 
 """
     request_guild_members(client, guild_id; query = "", limit = 0, user_ids, presences = false, nonce)
+    request_guild_members(client, guild_id; collect = true, timeout = 60, …)
 
 Asks for a guild's members, through its shard: those whose names start with `query`, or with `user_ids` those.
 Returns when the request was sent; the members come as `:GUILD_MEMBERS_CHUNK` events.
+
+With `collect = true` it returns all of them: `members`, `not_found`, with `presences = true` also `presences`, and the
+number of `chunks`, which do not come as events then. Discord's rate limit is waited out. Throws a [`ShardTimeout`](@ref)
+after `timeout` seconds, which are at most 900.
 """
 function request_guild_members(client::Client, guild_id::Snowflake; query = nothing, limit::Integer = 0,
-                               user_ids = nothing, presences::Bool = false, nonce = nothing)
+                               user_ids = nothing, presences::Bool = false, nonce = nothing, collect::Bool = false,
+                               timeout::Real = 60)
     command = Dict{String,Any}("type" => "request_guild_members", "guild_id" => snowflake(guild_id),
         "limit" => limit, "presences" => presences)
     nonce === nothing || (command["nonce"] = nonce)
+    collect && merge!(command, Dict("collect" => true, "timeout_ms" => clamp(round(Int, timeout * 1000), 1, 900_000)))
     query === nothing && user_ids === nothing && (query = "")
     query === nothing || (command["query"] = query)
     user_ids isa Snowflake && (user_ids = (user_ids,))
-    user_ids === nothing || (command["user_ids"] = map(snowflake, collect(user_ids)))
+    user_ids === nothing || (command["user_ids"] = map(snowflake, Base.collect(user_ids)))
     return fetch(send_command(client, command))
 end
 
@@ -163,6 +170,24 @@ function gateway_command(client::Client, op::Integer, d; shard = nothing)
     shard === nothing || (command["shard"] = shard)
     return fetch(send_command(client, command))
 end
+
+"""
+    guilds(client; after = nothing, limit = 1000, shard = nothing, unavailable = nothing)
+
+Guilds on the shards of this client, lowest id first: `guilds`, each with `id`, `name`, `member_count`, `available` and
+`shard`, and `next`, the `after` of the next page or `nothing`. With `shard` those of one shard; with
+`unavailable = true` those in an outage or not sent yet, with `false` the others.
+"""
+function guilds(client::Client; after = nothing, limit::Integer = 1000, shard = nothing, unavailable = nothing)
+    command = Dict{String,Any}("type" => "guilds", "limit" => limit)
+    after === nothing || (command["after"] = snowflake(after))
+    shard === nothing || (command["shard"] = shard)
+    unavailable === nothing || (command["unavailable"] = unavailable)
+    return fetch(send_command(client, command))
+end
+
+"How many `guilds` and `members` there are and how many guilds are `unavailable`, in all and for each of the `shards`."
+guild_stats(client::Client) = fetch(send_command(client, (type = "guild_stats",)))
 
 "Gives a shard a new connection; with `resume = false` a new session as well."
 restart_shard(client::Client, shard::Integer; resume::Bool = true) =

@@ -78,6 +78,7 @@ end
 @constant SHARD_EVENT_OVERFLOW 7
 @constant SHARD_EVENT_LOG 8
 @constant SHARD_EVENT_FATAL 9
+@constant SHARD_EVENT_GUILDS_COMPLETE 10
 @constant SHARD_EVENT_FLAG_REPLAYED 1
 
 "The return type and the argument types of every function, for the test that compares them with the header."

@@ -32,7 +32,7 @@
         question, answer = take!(seen), take!(seen)
         @test question.content == "!ping" && answer.content == "Pong!"
         @test question.author.id isa String && question.nothing_of_that_name === nothing
-        @test guild_id(question) == parse(UInt64, guilds(sim)[1].id)
+        @test guild_id(question) == parse(UInt64, world_guilds(sim)[1].id)
         @test shard_id(question) == shard_for_guild(guild_id(question), 2)
         @test sequence(answer) == sequence(question) + 1 && !isreplayed(question)
         @test abs(received_at(question) - time()) < 60
@@ -194,6 +194,8 @@ end
         ((intents = 1, num_shards = 0), ["num_shards is 0"]),
         ((intents = 1, num_shards = 4, shards = 2:4), ["shards = 2:4", "0 to 3"]),
         ((intents = 1, num_shards = 4, shards = Int[]), ["shards is empty"]),
+        ((intents = 1, profile = :test), ["profile", "production"]),
+        ((intents = 1, metrics_address = "localhost"), ["metrics_address", "127.0.0.1:9464"]),
         ((intents = 1, compression = "lz4"), ["compression"]), ((intents = 1, log_level = :loud), ["level"]),
     ]
         text = sprint(showerror, thrown(() -> Client("a.b.c"; options...)))
@@ -237,7 +239,7 @@ end
             @test client.shards[1].details.session
             @test occursin("shardwright", metrics(client))
             # A guild of a shard that another process runs.
-            other = first(g.id for g in guilds(sim) if shard_for_guild(g.id, 4) == 3)
+            other = first(g.id for g in world_guilds(sim) if shard_for_guild(g.id, 4) == 3)
             @test thrown(() -> update_voice_state(client, other)).name == "SHARD_E_UNKNOWN_SHARD"
             close(client)
             @test [s.status for s in shard_status(client)] == ["stopped", "stopped"]

@@ -8,7 +8,7 @@ end
 @testset "the gateway" begin
     Simulator(shards = 2) do sim
         with_client(sim) do client
-            guild = guilds(sim)[1]
+            guild = world_guilds(sim)[1]
             own = shard_for_guild(guild.id, client.num_shards)
 
             update_presence(client; status = "idle", activities = [(name = "chess", type = ActivityTypes.GAME)])
@@ -32,7 +32,15 @@ end
             request_guild_members(client, guild.id; user_ids = someone)
             @test [member.user.id for member in take!(chunks).members] == [someone]
 
-            request_soundboard_sounds(client, [g.id for g in guilds(sim)])
+            everyone = request_guild_members(client, guild.id; collect = true)
+            @test length(everyone.members) == 100 && everyone.chunks == 1 && isempty(everyone.not_found)
+            found = request_guild_members(client, guild.id; user_ids = [someone, 1], collect = true, timeout = 30)
+            @test [member.user.id for member in found.members] == [someone] && length(found.not_found) == 1
+            act(sim, "member_chunks"; chunks = "none")
+            late = thrown(() -> request_guild_members(client, guild.id; query = "a", collect = true, timeout = 0.05))
+            @test late isa ShardTimeout && occursin("no chunk came", sprint(showerror, late))
+
+            request_soundboard_sounds(client, [g.id for g in world_guilds(sim)])
             request_channel_info(client, guild.id)
             gateway_command(client, 4, (guild_id = guild.id, channel_id = nothing, self_mute = false, self_deaf = false))
             restart_shard(client, 1)
@@ -40,6 +48,25 @@ end
             @test get_gateway_bot(client).shards == 2
         end
         @test ask(sim, "violations") == []
+    end
+end
+
+@testset "guilds are known" begin
+    Simulator(shards = 2, guilds = 6) do sim
+        Client(sim.token; intents = INTENTS, api_url = sim.api_url, log_level = :off) do client
+            complete = events(client, :GUILDS_COMPLETE)
+            start(client; blocking = false)
+            @test sum(take!(complete).guilds for _ in 1:2) == 6
+            stats = guild_stats(client)
+            @test (stats.guilds, stats.unavailable, stats.members) == (6, 0, 600)
+            @test [shard.complete for shard in stats.shards] == [true, true]
+            page = guilds(client; limit = 4)
+            @test length(page.guilds) == 4 && page.guilds[1].member_count == 100 && page.guilds[1].available
+            rest = guilds(client; after = page.next)
+            @test rest.next === nothing && length(rest.guilds) == 2
+            @test Set(g.id for g in [page.guilds; rest.guilds]) == Set(g.id for g in world_guilds(sim))
+            @test isempty(guilds(client; unavailable = true, shard = 1).guilds)
+        end
     end
 end
 

@@ -18,7 +18,7 @@ function run_block(sim, name, text, answers)
         own = Client(; intents = INTENTS, log_level = :off)
         start(own; blocking = false)
         wait_ready(own)
-        guild = guilds(sim)[1]
+        guild = world_guilds(sim)[1]
         for (key, value) in (:client => own, :guild_id => guild.id, :channel_id => guild.text_channels[1],
                              :voice_channel_id => guild.voice_channels[1])
             Core.eval(space, :($key = $value))
@@ -115,7 +115,7 @@ const CHECKS = Dict(
     "basic_setup.jl" => sim -> begin
         bot = start_program(sim, "basic_setup.jl")
         @assert sort([line(bot, r"shard (\d) of 4 is ready, with 2 guilds")[1] for _ in 1:4]) == ["0", "1", "2", "3"]
-        own = shard_for_guild(guilds(sim)[1].id, 4)
+        own = shard_for_guild(world_guilds(sim)[1].id, 4)
         @assert ask_bot(sim, "!ping") == "Pong from shard $(own)!"
         interrupt(bot)
     end,
@@ -144,7 +144,7 @@ const CHECKS = Dict(
         @assert sort(map(last, found)) == ["0", "1", "2", "3"]
         process = Dict(shard => id for (id, shard) in found)
         @assert process["0"] == process["1"] == process["2"] != process["3"]
-        own = shard_for_guild(guilds(sim)[1].id, 4)
+        own = shard_for_guild(world_guilds(sim)[1].id, 4)
         @assert ask_bot(sim, "!ping") == "Pong from process $(process[string(own)])!"
         # One that dies is started again.
         run(`kill -9 $(process["3"])`)

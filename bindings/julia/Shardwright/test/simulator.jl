@@ -84,9 +84,9 @@ reach(sim::Simulator; counts...) = ask(sim, "wait", (counts = Dict{Symbol,Any}(c
 "The totals."
 counts(sim::Simulator) = ask(sim, "counts")
 "The guilds, with their channels."
-guilds(sim::Simulator) = ask(sim, "guilds?limit=100")
+world_guilds(sim::Simulator) = ask(sim, "guilds?limit=100")
 "A text channel of a guild."
-channel(sim::Simulator, guild = 1) = guilds(sim)[guild].text_channels[1]
+channel(sim::Simulator, guild = 1) = world_guilds(sim)[guild].text_channels[1]
 "What stands in a channel."
 messages(sim::Simulator, channel) = [message.content for message in ask(sim, "messages?channel=$channel")]
 "A user writes a message."

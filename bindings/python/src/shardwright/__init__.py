@@ -17,7 +17,6 @@ from .errors import (
     NetworkError,
     NotFoundError,
     QueueFullError,
-    RateLimitedError,
     RestError,
     ShardError,
     ShardTimeoutError,
@@ -27,6 +26,7 @@ from .errors import (
     UnsupportedError,
 )
 from .events import Event, EventKind
+from .guilds import Guild, GuildsPage, GuildStats, ShardGuildStats
 from .intents import Intents
 from .members import GuildMembers
 from .reply import Reply
@@ -45,7 +45,10 @@ __all__ = [
     "FatalError",
     "File",
     "ForkedError",
+    "Guild",
     "GuildMembers",
+    "GuildStats",
+    "GuildsPage",
     "Hold",
     "Intents",
     "InvalidArgumentError",
@@ -54,11 +57,11 @@ __all__ = [
     "NotFoundError",
     "QueueFullError",
     "QueueStatus",
-    "RateLimitedError",
     "Reply",
     "RestError",
     "SessionStartLimit",
     "ShardError",
+    "ShardGuildStats",
     "ShardStatus",
     "ShardTimeoutError",
     "Snowflake",

@@ -1,7 +1,7 @@
 """Events on their way from the engine to whoever takes them.
 
-A `Stream` keeps the events that were read and not yet taken, and hands replies, log lines and chunks
-to where they belong. Who reads, and how one waits, is for its two kinds: `BlockingStream` here, and
+A `Stream` keeps the events that were read and not yet taken, and hands replies and log lines to
+where they belong. Who reads, and how one waits, is for its two kinds: `BlockingStream` here, and
 `aio.AsyncStream`.
 """
 
@@ -18,9 +18,8 @@ from typing import Any, Callable, Optional
 from . import _ffi
 from ._core import Core
 from .errors import FatalError, ShardError
-from .events import Event, EventKind, finish
-from .members import CHUNK, RATE_LIMITED, Collectors
-from .reply import Replies, behind_error, closed_error
+from .events import Event, EventKind
+from .reply import Replies
 
 MAX_EVENTS = 1024
 """Events read ahead while nobody waits for a reply; then the engine's own queue fills."""
@@ -32,7 +31,6 @@ MAX_BYTES_FOR_REPLY = 64 << 20
 """Their bytes."""
 
 _MAX_WAIT_MS = 2**31 - 1
-_OURS = frozenset((CHUNK, RATE_LIMITED))
 
 _log = logging.getLogger("shardwright")
 _LEVELS = {
@@ -50,15 +48,13 @@ class Stream(ABC):
     is_blocking = False
     """Whether replies are waited for without asyncio."""
 
-    def __init__(self, core: Core, hidden: frozenset[str]) -> None:
+    def __init__(self, core: Core) -> None:
         self.core = core
         self.replies = Replies(core)
-        self.collectors = Collectors()
         self.events: deque[Event] = deque()
         self.is_ended = False
         self.error: Optional[ShardError] = None
         """Why it ended, when that is the taker's to know."""
-        self._hidden = hidden
         self._bytes = 0
         self._lock = threading.Lock()
         self._fatal_shards: set[int] = set()
@@ -77,19 +73,17 @@ class Stream(ABC):
             self.error = self.error or error
             self.is_ended = True
         self.replies.close()
-        self.collectors.fail_all(closed_error())
         self.notify()
 
     def is_full(self) -> bool:
         """Whether to leave further events with the engine."""
         if len(self.events) < MAX_EVENTS and self._bytes < MAX_BYTES:
             return False
-        if not self.replies and not self.collectors:
+        if not self.replies:
             return True
         if len(self.events) < MAX_EVENTS_FOR_REPLY and self._bytes < MAX_BYTES_FOR_REPLY:
             return False
         self.replies.give_up()
-        self.collectors.fail_all(behind_error("members"))
         return True
 
     def has_room(self) -> bool:
@@ -121,22 +115,13 @@ class Stream(ABC):
         kept = []
         for event in batch:
             kind = event.kind
-            if kind is EventKind.DISPATCH:
-                name = event.name
-                if name in _OURS:
-                    if self.collectors and self.collectors.take(event):
-                        finish(event)
-                        continue
-                    if name in self._hidden:
-                        finish(event)
-                        continue
-            elif kind is EventKind.REPLY:
+            if kind is EventKind.REPLY:
                 self.replies.settle(event)
                 continue
-            elif kind is EventKind.LOG:
+            if kind is EventKind.LOG:
                 _write_log(event)
                 continue
-            elif kind is EventKind.FATAL:
+            if kind is EventKind.FATAL:
                 self._note_fatal(event)
             kept.append(event)
         with self._lock:
@@ -168,8 +153,8 @@ class BlockingStream(Stream):
 
     is_blocking = True
 
-    def __init__(self, core: Core, hidden: frozenset[str]) -> None:
-        super().__init__(core, hidden)
+    def __init__(self, core: Core) -> None:
+        super().__init__(core)
         self._changed = threading.Condition()
         self._is_reading = False
 

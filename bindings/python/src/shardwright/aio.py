@@ -23,8 +23,8 @@ MAX_EVENTS_PER_TURN = 1024
 class AsyncStream(Stream):
     """Belongs to the loop that was running when it was made. Reads whether or not somebody takes."""
 
-    def __init__(self, core: Core, hidden: frozenset[str]) -> None:
-        super().__init__(core, hidden)
+    def __init__(self, core: Core) -> None:
+        super().__init__(core)
         self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._waiting: set[asyncio.Future[None]] = set()

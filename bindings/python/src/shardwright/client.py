@@ -20,9 +20,10 @@ from ._loops import Loop, Loops
 from ._stream import BlockingStream, LendingBlockingStream, Stream
 from .aio import AsyncStream, LendingAsyncStream
 from .errors import ShardError, StateError
-from .events import Event
+from .events import Event, EventKind
+from .guilds import GuildsPage, GuildStats
 from .intents import IntentsLike, intents_json
-from .members import CHUNK, RATE_LIMITED, GuildMembers
+from .members import GuildMembers, members_of
 from .reply import CommandReply, Reply, closed_error, wait_for_future
 from .rest import Rest
 from .status import ClientStatus
@@ -37,6 +38,10 @@ _RESUMABLE_STOP_MS = 250
 """A resumable stop loses nothing when it is cut short: the sessions stay at Discord either way."""
 _CLOSING_STOP_MS = 5_000
 """Signing off takes an answer from Discord."""
+_MEMBERS_TIMEOUT_MAX_S = 900.0
+"""The longest that the engine collects members."""
+_GRACE_S = 1.0
+"""What a reply that tells of a timeout may take longer."""
 _EVENTS_PER_BREATH = 64
 """Events that an `async for` takes in a row before other tasks get a turn."""
 
@@ -73,6 +78,8 @@ class Client:
         identify: Optional[Mapping[str, Any]] = None,
         threads: Optional[int] = None,
         log: Optional[Mapping[str, str]] = None,
+        profile: Optional[str] = None,
+        metrics_address: Optional[str] = None,
         api_url: Optional[str] = None,
         gateway_url: Optional[str] = None,
         ca_file: Union[str, os.PathLike[str], None] = None,
@@ -90,7 +97,6 @@ class Client:
         """
         self._is_closed = False
         self._stream: Optional[Stream] = None
-        self._hidden: frozenset[str] = frozenset()
         self._wanted: Optional[frozenset[str]] = None
         self._closing = threading.Lock()
         # Where it counts when an event is done, its handlers and loops tell.
@@ -104,10 +110,8 @@ class Client:
         names: Optional[list[str]] = None
         if events is not None:
             self._wanted = frozenset([events] if isinstance(events, str) else events)
-            # Needed by request_guild_members, and kept from the program if it did not ask for them.
-            self._hidden = frozenset((CHUNK, RATE_LIMITED)) - self._wanted
-            names = sorted(self._wanted | self._hidden)
-        if log is None and not os.environ.get("SHARDWRIGHT_LOG"):
+            names = sorted(self._wanted)
+        if log is None and profile is None and not os.environ.get("SHARDWRIGHT_LOG"):
             log = {"to": "events", "level": _log_level()}
         config = {
             "token": token,
@@ -122,6 +126,8 @@ class Client:
             "identify": _plain(identify),
             "threads": threads,
             "log": _plain(log),
+            "profile": profile,
+            "metrics_address": metrics_address,
             "api_url": api_url,
             "gateway_url": gateway_url,
             "ca_file": None if ca_file is None else os.fspath(ca_file),
@@ -151,10 +157,10 @@ class Client:
                     "a handler is an `async def`, which needs asyncio: use `async with`, or client.run()"
                 ) from None
             kind = BlockingStream if self._loops is None else LendingBlockingStream
-            stream = kind(self._core, self._hidden)
+            stream = kind(self._core)
         else:
             async_kind = AsyncStream if self._loops is None else LendingAsyncStream
-            stream = async_kind(self._core, self._hidden)
+            stream = async_kind(self._core)
         self._stream = stream
         self._core.start()
 
@@ -276,7 +282,8 @@ class Client:
 
     def on(self, *names: str) -> Callable[[H], H]:
         """Calls the decorated function for events of these names: of dispatches
-        (`@client.on("MESSAGE_CREATE")`), `"SHARD_STATE"`, `"FATAL"`, `"OVERFLOW"`, or `"*"` for all.
+        (`@client.on("MESSAGE_CREATE")`), `"SHARD_STATE"`, `"FATAL"`, `"GUILDS_COMPLETE"`, `"OVERFLOW"`,
+        or `"*"` for all.
 
         An `async def` runs as a task, a plain function in a thread, so that neither holds up the events
         after it; they run side by side and may finish in another order. What one raises is logged.
@@ -284,7 +291,7 @@ class Client:
         """
         if not names or not all(isinstance(name, str) for name in names):
             raise TypeError('name the events: @client.on("MESSAGE_CREATE")')
-        kinds = {"SHARD_STATE", "FATAL", "OVERFLOW", "MESSAGE", "CALL", "JOB", ANY}
+        kinds = {kind.name for kind in EventKind} - {"DISPATCH", "REPLY", "LOG"} | {ANY}
         for name in names:
             if self._wanted is not None and name not in self._wanted and name not in kinds:
                 raise ValueError(f"{name} is not in `events`, so it would never come; add it there")
@@ -386,17 +393,16 @@ class Client:
         timeout: Optional[float] = 60.0,
     ) -> Reply[GuildMembers]:
         """Members of a guild: all (which takes the GUILD_MEMBERS intent), those whose name begins with
-        `query`, or those with `user_ids`. The chunks are put together and do not come as events.
-        `RateLimitedError` when Discord wants it later; `ShardTimeoutError` after `timeout` seconds.
+        `query`, or those with `user_ids`. The chunks are put together and do not come as events; a rate limit
+        is waited out. `ShardTimeoutError` after `timeout` seconds, which are at most 900.
         """
-        stream = self._started()
-        what = f"request_guild_members of guild {guild_id}"
-        result: Reply[GuildMembers] = Reply(stream, what, timeout)
+        seconds = _MEMBERS_TIMEOUT_MAX_S if timeout is None else min(timeout, _MEMBERS_TIMEOUT_MAX_S)
         command: dict[str, Any] = {
             "type": "request_guild_members",
             "guild_id": guild_id,
-            "nonce": stream.collectors.add(result, int(guild_id)),
             "presences": presences,
+            "collect": True,
+            "timeout_ms": max(1, int(seconds * 1000)),
         }
         if user_ids is None:
             command.update(query=query or "", limit=limit)
@@ -404,19 +410,9 @@ class Client:
             command["user_ids"] = list(user_ids)
             if query is not None:
                 command["query"] = query
-
-        def refused(future: Any) -> None:
-            if not future.cancelled() and future.exception() is not None:
-                result._fail(future.exception())
-
-        try:
-            sent = self._command(command, what, lambda event: None)
-        except BaseException:
-            result.cancel()
-            raise
-        sent._is_seen = True
-        sent._future.add_done_callback(refused)
-        return result
+        what = f"request_guild_members of guild {guild_id}"
+        # The engine's own timeout says more; it begins when the shards are known.
+        return self._command(command, what, members_of, timeout and timeout + _GRACE_S)
 
     def request_soundboard_sounds(self, guild_ids: Sequence[Snowflake]) -> Reply[None]:
         """Asks for soundboard sounds, which come as SOUNDBOARD_SOUNDS events."""
@@ -459,6 +455,26 @@ class Client:
         }
         return self._command(command, "update_voice_state", lambda event: None)
 
+    def guilds(
+        self,
+        *,
+        after: Optional[Snowflake] = None,
+        limit: int = 1000,
+        shard: Optional[int] = None,
+        unavailable: Optional[bool] = None,
+    ) -> Reply[GuildsPage]:
+        """Guilds on the shards of this client, lowest id first: at most `limit` of those above `after`. With
+        `shard` those of one shard, with `unavailable` those in an outage or not sent yet, or the others."""
+        command: dict[str, Any] = {"type": "guilds", "limit": limit}
+        for key, value in (("after", after), ("shard", shard), ("unavailable", unavailable)):
+            if value is not None:
+                command[key] = value
+        return self._command(command, "guilds", lambda event: event.data)
+
+    def guild_stats(self) -> Reply[GuildStats]:
+        """How many guilds and members there are, in all and by shard."""
+        return self._command({"type": "guild_stats"}, "guild_stats", lambda event: event.data)
+
     def gateway_info(self) -> Reply[dict[str, Any]]:
         """What `/gateway/bot` says now: `url`, `shards`, `session_start_limit`."""
         return self._command({"type": "gateway_info"}, "gateway_info", lambda event: event.data)
@@ -468,9 +484,15 @@ class Client:
         command = {"type": "restart_shard", "shard": shard_id, "resume": resume}
         return self._command(command, "restart_shard", lambda event: None)
 
-    def _command(self, command: Mapping[str, Any], what: str, convert: Callable[[Event], T]) -> Reply[T]:
+    def _command(
+        self,
+        command: Mapping[str, Any],
+        what: str,
+        convert: Callable[[Event], T],
+        timeout: Optional[float] = None,
+    ) -> Reply[T]:
         stream = self._started()
-        reply = CommandReply(stream, what, convert)
+        reply = CommandReply(stream, what, convert, timeout)
         stream.replies.send(_json.dumps(command), reply)
         if isinstance(stream, AsyncStream):
             # Reading may have paused, with the reply behind what was not read.

@@ -80,14 +80,6 @@ class CancelledCommandError(ShardError):
     """The command was cancelled before its reply came."""
 
 
-class RateLimitedError(ShardError):
-    """Discord answered a gateway request with RATE_LIMITED: try again after `retry_after` seconds."""
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(0, "RATE_LIMITED", message)
-        self.retry_after = retry_after
-
-
 class RestError(ShardError):
     """Discord answered a REST request with an error.
 

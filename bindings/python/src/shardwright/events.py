@@ -30,6 +30,9 @@ class EventKind(IntEnum):
     """A log line. The client hands it to `logging`."""
     FATAL = _ffi.SHARD_EVENT_FATAL
     """Discord refused a shard (or the token, without `shard_id`) for good: `data` has the `reason`."""
+    GUILDS_COMPLETE = _ffi.SHARD_EVENT_GUILDS_COMPLETE
+    """The guilds that READY listed have come, or are not waited for any more: `data` has `guilds`, `missing`
+    and `missing_count`."""
 
 
 _KINDS: dict[int, EventKind] = {kind.value: kind for kind in EventKind}

@@ -34,14 +34,17 @@ class ShardStatus(TypedDict):
     latency_ms: Optional[int]
     guilds: int
     guilds_unavailable: int
+    guilds_complete: bool
     events: int
     bytes_received: int
     bytes_inflated: int
     reconnects: int
+    reconnects_by_cause: dict[str, int]
     resumes: int
     identifies: int
     queue_depth: int
     blocked: bool
+    silent: bool
     last_event_age_ms: Optional[int]
     commands_held: int
     outbound_tokens: int
@@ -55,6 +58,7 @@ class ClientStatus(TypedDict):
     stage: str
     uptime_ms: int
     fatal: Optional[str]
+    metrics_address: Optional[str]
     shard_total: Optional[int]
     guilds: int
     session_start_limit: Optional[SessionStartLimit]

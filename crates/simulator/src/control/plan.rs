@@ -181,6 +181,8 @@ pub enum Chunks {
     Normal,
     /// The last chunk first.
     Reversed,
+    /// In any order.
+    Shuffled,
     /// Without the last chunk.
     WithoutLast,
     /// Not at all.

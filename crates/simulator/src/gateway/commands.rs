@@ -232,6 +232,11 @@ impl State {
         let order: Vec<usize> = match self.gateway.chunks {
             Chunks::Normal => (0..count).collect(),
             Chunks::Reversed => (0..count).rev().collect(),
+            Chunks::Shuffled => {
+                let mut order: Vec<usize> = (0..count).collect();
+                self.rng.shuffle(&mut order);
+                order
+            }
             Chunks::WithoutLast => (0..count - 1).collect(),
             Chunks::None => Vec::new(),
         };

@@ -1,0 +1,383 @@
+//! Two sets of shards side by side, while a bot is resharded: every event reaches the host once.
+//!
+//! Both sets get the same payloads, each with its own delay. What one has brought and the other not yet
+//! is remembered by its content, guild by guild. Until the switch the old set delivers, and what the
+//! new one has brought first is held; from then on whoever is first delivers, and the other's twin is
+//! dropped. Both get the events of a guild in the same order, so the one that is ahead always brings
+//! the next one, and the order is kept across the switch.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::protocol::json;
+use crate::queue::{Event, EventKind, EventQueue, Frame};
+
+/// Dispatches that answer what one session asked for; nobody else gets them.
+const ANSWERS: [&[u8]; 3] = [b"GUILD_MEMBERS_CHUNK", b"SOUNDBOARD_SOUNDS", b"RATE_LIMITED"];
+
+/// Which set a shard belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Old,
+    New,
+}
+
+/// How far the reshard is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// The old set delivers.
+    #[default]
+    Before,
+    /// Both deliver, whoever is first.
+    Switched,
+    /// The old set is gone; the new one may still bring what it had delivered.
+    Settling,
+    /// Only the new set is left.
+    Over,
+    /// The new set did not come up; only the old one is left.
+    Abandoned,
+}
+
+impl Phase {
+    /// The set whose own affairs the host hears of.
+    fn speaker(self) -> Side {
+        match self {
+            Self::Before | Self::Abandoned => Side::Old,
+            Self::Switched | Self::Settling | Self::Over => Side::New,
+        }
+    }
+}
+
+/// What two sets of shards have in common.
+pub(crate) struct Overlap {
+    queue: Arc<EventQueue>,
+    /// Bytes of held events; beyond that the reshard cannot go on.
+    max_held_bytes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    /// By guild; 0 for direct messages.
+    streams: HashMap<u64, Stream>,
+    /// Guilds that READY listed and GUILD_CREATE has not brought: old set, new set.
+    unsent: [HashSet<u64>; 2],
+    held_bytes: usize,
+    /// Shards of the old set that know of this.
+    joined: usize,
+    /// Twins that were dropped.
+    twins: u64,
+}
+
+/// The events of one guild that only one set has brought, oldest first.
+#[derive(Default)]
+struct Stream {
+    old: VecDeque<u64>,
+    new: VecDeque<Ahead>,
+}
+
+/// An event that the new set has brought and the old one not.
+struct Ahead {
+    content: u64,
+    /// The event, while it is held.
+    held: Option<Event>,
+}
+
+/// What becomes of an event.
+enum Verdict {
+    Deliver,
+    Drop,
+    /// It was kept.
+    Held,
+}
+
+impl Overlap {
+    /// Before the new set starts.
+    pub(crate) fn new(queue: Arc<EventQueue>, max_held_bytes: usize) -> Self {
+        Self { queue, max_held_bytes, state: Mutex::default() }
+    }
+
+    /// A shard of the old set takes part from now on.
+    pub(crate) fn join(&self) {
+        self.lock().joined += 1;
+    }
+
+    /// How many did.
+    pub(crate) fn joined(&self) -> usize {
+        self.lock().joined
+    }
+
+    /// Whether too much is held: the old set does not bring what the new one has.
+    pub(crate) fn is_over_bound(&self) -> bool {
+        self.lock().held_bytes > self.max_held_bytes
+    }
+
+    /// Twins that were dropped so far.
+    pub(crate) fn twins(&self) -> u64 {
+        self.lock().twins
+    }
+
+    /// Whether the host hears of the states of this side's shards.
+    pub(crate) fn speaks(&self, side: Side) -> bool {
+        self.lock().phase.speaker() == side
+    }
+
+    /// Whether there is nothing left to do.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.lock().phase, Phase::Over | Phase::Abandoned)
+    }
+
+    /// From now on the new set speaks. What it held goes to the host.
+    pub(crate) fn switch(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Switched;
+        state.held_bytes = 0;
+        let mut events = Vec::new();
+        for ahead in state.streams.values_mut().flat_map(|stream| &mut stream.new) {
+            events.extend(ahead.held.take());
+        }
+        // Of each guild they are in order already; so they are as they came for people who look.
+        events.sort_by_key(|event| event.received_ns);
+        self.queue.push_anyway(&mut events);
+    }
+
+    /// The old set has gone.
+    pub(crate) fn settle(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Settling;
+        state.streams.values_mut().for_each(|stream| stream.new.clear());
+    }
+
+    /// One set is left, and nothing more of the other can come.
+    pub(crate) fn end(&self) {
+        *self.lock() = State { phase: Phase::Over, ..State::default() };
+    }
+
+    /// The new set did not come up.
+    pub(crate) fn abandon(&self) {
+        *self.lock() = State { phase: Phase::Abandoned, ..State::default() };
+    }
+
+    /// Takes over a batch as [`EventQueue::push`] does, less what the host has or gets otherwise.
+    #[must_use]
+    pub(crate) fn push(&self, side: Side, batch: &mut Vec<Event>) -> bool {
+        // Held until the batch is in the queue, so that no later event of the other set overtakes it.
+        let mut state = self.lock();
+        if !self.queue.takes_more() {
+            return batch.is_empty();
+        }
+        self.push_all(&mut state, side, batch);
+        true
+    }
+
+    /// The same, whether there is room or not.
+    pub(crate) fn push_anyway(&self, side: Side, batch: &mut Vec<Event>) {
+        self.push_all(&mut self.lock(), side, batch);
+    }
+
+    fn push_all(&self, state: &mut State, side: Side, batch: &mut Vec<Event>) {
+        batch.retain(|event| match state.judge(side, event) {
+            Verdict::Deliver => true,
+            Verdict::Held => false,
+            Verdict::Drop => {
+                event.forgo();
+                false
+            }
+        });
+        self.queue.push_anyway(batch);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overlap").field("phase", &self.lock().phase).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// What becomes of an event.
+    fn judge(&mut self, side: Side, event: &Event) -> Verdict {
+        let own = if self.phase.speaker() == side { Verdict::Deliver } else { Verdict::Drop };
+        if matches!(self.phase, Phase::Over | Phase::Abandoned) {
+            return own;
+        }
+        let name = event.name();
+        if ANSWERS.contains(&name) {
+            return Verdict::Deliver;
+        }
+        let unsent = &mut self.unsent[side as usize];
+        match name {
+            b"READY" => {
+                unsent.extend(guild_ids_of_ready(event.data()));
+                return own;
+            }
+            b"RESUMED" => return own,
+            // What a session begins with is its own; a guild that joins is everybody's.
+            b"GUILD_CREATE" if unsent.remove(&event.guild_id) => return own,
+            // Shards other than the first have nothing without a guild but what all of them get.
+            _ if event.guild_id == 0 && event.shard_id != 0 => return own,
+            _ => {}
+        }
+        let stream = self.streams.entry(event.guild_id).or_default();
+        let content = content(event);
+        match side {
+            // The new set has it, or will.
+            Side::Old if self.phase == Phase::Settling => Verdict::Drop,
+            Side::Old => {
+                let twin = stream.new.iter().position(|ahead| ahead.content == content);
+                match twin.and_then(|at| stream.new.remove(at)) {
+                    Some(ahead) => {
+                        self.twins += 1;
+                        match ahead.held {
+                            Some(held) => self.held_bytes -= held.data().len(),
+                            None => return Verdict::Drop,
+                        }
+                    }
+                    None => stream.old.push_back(content),
+                }
+                Verdict::Deliver
+            }
+            Side::New => {
+                if let Some(at) = stream.old.iter().position(|old| *old == content) {
+                    // Those before it are from before the new session, which will not bring them.
+                    stream.old.drain(..=at);
+                    self.twins += 1;
+                    return Verdict::Drop;
+                }
+                let held = (self.phase == Phase::Before).then(|| copy(event));
+                let verdict = if held.is_some() { Verdict::Held } else { Verdict::Deliver };
+                if self.phase != Phase::Settling {
+                    self.held_bytes += held.as_ref().map_or(0, |held| held.data().len());
+                    stream.new.push_back(Ahead { content, held });
+                }
+                verdict
+            }
+        }
+    }
+}
+
+/// What an event says, in short. The same payload of two sessions differs in its sequence number only.
+fn content(event: &Event) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (event.name(), event.data()).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The event in memory of its own: it may be held for long, and its frame may be large.
+fn copy(event: &Event) -> Event {
+    debug_assert_eq!(event.kind, EventKind::Dispatch);
+    let text = [event.name(), event.data()].concat();
+    let (name, data) = (0..event.name().len(), event.name().len()..text.len());
+    Event { frame: Frame::from(text), name: name.into(), data: data.into(), ..event.clone() }
+}
+
+/// The guilds that READY lists.
+fn guild_ids_of_ready(data: &[u8]) -> impl Iterator<Item = u64> {
+    #[derive(Deserialize)]
+    struct Ready<'a> {
+        #[serde(borrow, default)]
+        guilds: Vec<Guild<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Guild<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+    }
+    let ready = serde_json::from_slice::<Ready<'_>>(data);
+    let guilds = ready.map(|ready| ready.guilds).unwrap_or_default();
+    guilds.into_iter().filter_map(|guild| json::snowflake(guild.id.get().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{QueueConfig, WhenFull};
+
+    fn overlap() -> Overlap {
+        let config =
+            QueueConfig { max_events: 100, max_bytes: 1 << 20, when_full: WhenFull::Block };
+        Overlap::new(Arc::new(EventQueue::new(&config).expect("a descriptor")), 1_000)
+    }
+
+    fn event(shard_id: u32, guild_id: u64, name: &str, data: &str) -> Event {
+        let event = Event::new(EventKind::Dispatch, name, data.as_bytes());
+        Event { shard_id, guild_id, ..event }
+    }
+
+    /// Pushes messages of one guild; what the host got so far, in order.
+    fn say(overlap: &Overlap, side: Side, words: &[&str]) -> Vec<String> {
+        let mut batch = words.iter().map(|word| event(1, 7, "MESSAGE_CREATE", word)).collect();
+        assert!(overlap.push(side, &mut batch));
+        told(overlap)
+    }
+
+    fn told(overlap: &Overlap) -> Vec<String> {
+        let mut told = Vec::new();
+        let take = |event: Event| told.push(String::from_utf8_lossy(event.data()).into_owned());
+        overlap.queue.poll(100, Some(std::time::Duration::ZERO), take).expect("open");
+        told
+    }
+
+    /// Scenario 70: the new set is ahead, then the old one, and what says the same twice comes twice.
+    #[test]
+    fn whoever_is_first_delivers_and_twins_are_dropped() {
+        let overlap = overlap();
+        assert_eq!(say(&overlap, Side::Old, &["a", "b"]), ["a", "b"]);
+        assert!(say(&overlap, Side::New, &["b", "c", "c"]).is_empty());
+        assert_eq!(say(&overlap, Side::Old, &["c"]), ["c"]);
+        overlap.switch();
+        assert_eq!(told(&overlap), ["c"], "the second one was held");
+        assert_eq!(say(&overlap, Side::New, &["d"]), ["d"]);
+        assert_eq!(say(&overlap, Side::Old, &["c", "d", "e"]), ["e"]);
+        overlap.settle();
+        assert_eq!(say(&overlap, Side::New, &["e", "f"]), ["f"]);
+        assert!(say(&overlap, Side::Old, &["f"]).is_empty());
+        overlap.end();
+        assert_eq!(say(&overlap, Side::New, &["f"]), ["f"]);
+        assert_eq!(overlap.twins(), 0);
+    }
+
+    /// What a session begins with is not an event of the world, and answers belong to who asked.
+    #[test]
+    fn the_beginning_of_a_session_is_its_own() {
+        let overlap = overlap();
+        let push = |side, events: Vec<Event>| {
+            let mut batch = events;
+            assert!(overlap.push(side, &mut batch));
+            told(&overlap).len()
+        };
+        let ready = || event(0, 0, "READY", r#"{"guilds":[{"id":"7","unavailable":true}]}"#);
+        let guild = || event(0, 7, "GUILD_CREATE", r#"{"id":"7"}"#);
+        assert_eq!(push(Side::New, vec![ready(), guild()]), 0);
+        // A guild that the bot joins now comes to both.
+        let joined = || event(0, 8, "GUILD_CREATE", r#"{"id":"8"}"#);
+        assert_eq!(push(Side::New, vec![joined()]), 0);
+        assert_eq!(push(Side::Old, vec![joined()]), 1);
+        let answer = || event(0, 7, "GUILD_MEMBERS_CHUNK", "{}");
+        assert_eq!(push(Side::Old, vec![answer(), answer()]), 2);
+        // Every shard gets what is about the bot itself; one set of it is enough.
+        let about_us = |shard_id| event(shard_id, 0, "USER_UPDATE", "{}");
+        assert_eq!(push(Side::Old, vec![about_us(1), about_us(2)]), 2);
+        assert_eq!(push(Side::New, vec![about_us(1), about_us(2), about_us(3)]), 0);
+    }
+
+    #[test]
+    fn a_set_that_is_given_up_says_nothing() {
+        let overlap = overlap();
+        assert!(say(&overlap, Side::New, &["a"]).is_empty());
+        overlap.abandon();
+        assert!(say(&overlap, Side::New, &["b"]).is_empty());
+        assert_eq!(say(&overlap, Side::Old, &["a", "b"]), ["a", "b"]);
+        assert!(!overlap.speaks(Side::New) && overlap.is_over());
+    }
+}

@@ -130,7 +130,7 @@ def check_commands(page, prefix):
         client = Client(prefix / "lib" / "libshardwright.so", {
             "token": simulator.token, "api_url": simulator.api_url, "intents": INTENTS, "events": ["READY"],
             "log": {"to": "none"}})
-        known = re.findall(r"\w*_\w+|gateway\b|rest\b|guilds\b", client.send('{"type": "?"}')[1].split("there are", 1)[1])
+        known = re.findall(r"\w*_\w+|gateway\b|rest\b|reshard\b|guilds\b", client.send('{"type": "?"}')[1].split("there are", 1)[1])
         sections = re.findall(r"^### ([a-z_]+)$", text, re.MULTILINE)
         if sorted(known) != sorted(sections):
             raise drive.Failure(f"{page.name} has {sections}, the library {known}")

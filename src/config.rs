@@ -365,7 +365,7 @@ struct Typed<'a> {
     identify: TypedIdentify,
     /// `"manual"` · What happens when Discord no longer takes the number of shards (4010, 4011): with
     /// `manual` the shard is refused (FATAL), with `auto` the engine takes the recommended number, or
-    /// twice as many, and goes on. See the command [`reshard`](commands.md#reshard).
+    /// twice as many, and goes on, as with the command `reshard`.
     #[serde(default)]
     reshard: Reshard,
     /// cores, at most 4 · Threads of the engine, 1 to 256.

@@ -194,6 +194,8 @@ def test_leaving_the_block(sim: Simulator, stored: MakeClient) -> None:
         say_apart(sim, client, "one", "two", "three")
         take_one(client)
         take_one(client)
+        # The first is done, for this thread went on.
+        assert len(client._core.leases or ()) == 2
 
     def fail(client: Client) -> None:
         with client:
@@ -201,9 +203,9 @@ def test_leaving_the_block(sim: Simulator, stored: MakeClient) -> None:
                 if number_of(event) is not None:
                     raise ValueError("not done")
 
-    with pytest.raises(ValueError, match="not done"):
-        fail(stored())
     # Without RESUMED, which may share a read of the socket with the last message.
+    with pytest.raises(ValueError, match="not done"):
+        fail(stored(events=["MESSAGE_CREATE"]))
     with stored(events=["MESSAGE_CREATE"]) as client:
         # Whoever asks by hand is one loop.
         number = None
@@ -215,7 +217,26 @@ def test_leaving_the_block(sim: Simulator, stored: MakeClient) -> None:
     assert sim.counts()["identifies"] == SHARDS
 
 
-def test_a_cancelled_loop_is_not_done(sim: Simulator, stored: MakeClient) -> None:
+def test_leaving_the_block_of_asyncio(sim: Simulator, stored: MakeClient) -> None:
+    async def main(fails: bool) -> None:
+        async with stored(events=["MESSAGE_CREATE"]) as client:
+            await client.wait_ready(10)
+            if fails:
+                await asyncio.get_running_loop().run_in_executor(None, sim.say, "hello")
+            async for event in client:
+                if number_of(event) is not None:
+                    if fails:
+                        raise ValueError("not done")
+                    break
+
+    with pytest.raises(ValueError, match="not done"):
+        asyncio.run(main(fails=True))
+    asyncio.run(main(fails=False))
+    assert missed(stored()) == []
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_the_loop_of_another_task_is_not_done(sim: Simulator, stored: MakeClient, is_cancelled: bool) -> None:
     async def main() -> None:
         in_hand = asyncio.Event()
 
@@ -225,13 +246,14 @@ def test_a_cancelled_loop_is_not_done(sim: Simulator, stored: MakeClient) -> Non
                     in_hand.set()
                     await asyncio.Event().wait()
 
-        async with stored() as client:
+        async with stored(events=["MESSAGE_CREATE"]) as client:
             await client.wait_ready(10)
             task = asyncio.create_task(loop(client))
             await asyncio.get_running_loop().run_in_executor(None, sim.say, "hello")
             await in_hand.wait()
-            task.cancel()
-            await asyncio.wait([task])
+            if is_cancelled:
+                task.cancel()
+                await asyncio.wait([task])
 
     asyncio.run(main())
     assert missed(stored()) == [(number, True) for number in sent(sim)]
@@ -240,8 +262,10 @@ def test_a_cancelled_loop_is_not_done(sim: Simulator, stored: MakeClient) -> Non
 # -- handlers ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ["raises", "is cancelled", "loses its client", "awaits what is cancelled"])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+ENDS = ["raises", "is cancelled", "is cancelled by others", "loses its client", "awaits what is cancelled"]
+
+
+@pytest.mark.parametrize("end", ENDS)
 def test_how_a_handler_ends(sim: Simulator, stored: MakeClient, end: str) -> None:
     """One that raises is done. One that the end of the client cut off is not."""
 
@@ -249,9 +273,12 @@ def test_how_a_handler_ends(sim: Simulator, stored: MakeClient, end: str) -> Non
         began = asyncio.Event()
         ended = asyncio.Event()
         client = stored(events=["MESSAGE_CREATE"])
+        task: Optional[asyncio.Task[Any]] = None
 
         @client.on("MESSAGE_CREATE")
         async def handle(event: Event) -> None:
+            nonlocal task
+            task = asyncio.current_task()
             began.set()
             try:
                 if end == "raises":
@@ -277,6 +304,9 @@ def test_how_a_handler_ends(sim: Simulator, stored: MakeClient, end: str) -> Non
             if end != "is cancelled":
                 if end == "loses its client":
                     client.stop()
+                elif end == "is cancelled by others":
+                    assert task is not None
+                    task.cancel()
                 await ended.wait()
                 await asyncio.sleep(0)
             client.stop()

@@ -32,8 +32,9 @@ const Lib = LibShardwright
 include("errors.jl")
 include("json.jl")
 include("intents.jl")
-include("events.jl")
 include("leases.jl")
+include("events.jl")
+include("holds.jl")
 include("client.jl")
 include("commands.jl")
 

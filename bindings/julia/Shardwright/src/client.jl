@@ -460,6 +460,7 @@ function copied(core::Core, raw::Lib.ShardEvent, name::String)
 end
 
 function copied(core::Core, batch::Vector{Lib.ShardEvent})
+    isempty(batch) && return Event[]
     events = [copied(core, raw, name_of(raw)) for raw in batch]
     for (index, event) in enumerate(events)
         getfield(event, :lease) === nothing || (batch[index] = RELEASED)

@@ -19,7 +19,7 @@ mutable struct Event
     status::Int32
     raw::String
     data::Any # NOT_PARSED until somebody asks
-    lease::Any # a `Lease` where it counts when the event is done, else nothing
+    lease::Union{Nothing,Lease} # where it counts when the event is done
 end
 
 struct NotParsed end

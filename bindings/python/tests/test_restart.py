@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +19,8 @@ import pytest
 from conftest import MakeClient
 from simulator import Simulator
 
-from shardwright import Client, ClosedError, Event, EventKind, InvalidConfigError
+from shardwright import Client, ClosedError, Event, EventKind, ForkedError, InvalidConfigError
+from shardwright._leases import Leases
 
 DELIVERIES = ["at_most_once", "at_least_once"]
 SHARDS = 2
@@ -386,6 +389,13 @@ def test_hold(sim: Simulator, stored: MakeClient) -> None:
             assert list(taken) == []
         hold.done()
     assert missed(stored()) == []
+    # Nobody is done twice.
+    leases = Leases(client._core._library)
+    (lease,) = leases.add([0])
+    lease.hold()
+    for _ in range(3):
+        lease.taker_done()
+    assert len(leases) == 1
     # By default it does nothing.
     Event(EventKind.DISPATCH, "X", b"{}").hold().done()
 
@@ -429,6 +439,30 @@ def test_what_was_read_ahead_is_not_done(sim: Simulator, stored: MakeClient) -> 
             client.rest.get("/users/@me").result(10)
     assert len(leases) == 0
     assert missed(stored()) == [(number, True) for number in sent(sim)]
+
+
+def test_a_forked_child_gives_nothing_back(sim: Simulator, stored: MakeClient) -> None:
+    with stored(events=["MESSAGE_CREATE"]) as client, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
+        client.wait_ready().result(10)
+        sim.say("hello")
+        taken = messages(client)
+        hold = next(taken).hold()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                hold.done()
+                next(taken)
+            except ForkedError:
+                os._exit(7)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        client.stop()
+        assert list(taken) == []
+        assert len(client._core.leases or ()) == 1
+        hold.done()
+    assert missed(stored()) == []
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

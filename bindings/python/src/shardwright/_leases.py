@@ -7,6 +7,7 @@ back when the last who works on it is done: the loop that took it, its handlers,
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Iterable
 from types import TracebackType
@@ -21,6 +22,7 @@ class Leases:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+        self._pid = os.getpid()
         # Reentrant: the garbage collector may end a lost client at any step of this thread.
         self._lock = threading.RLock()
         self._open: set[Lease] = set()
@@ -43,19 +45,22 @@ class Leases:
             self._give_back(lease)
 
     def _give_back(self, lease: Lease) -> None:
-        event = _ffi.ShardEvent(owner=lease._owner)
-        self._library.shard_event_release(ctypes.byref(event))
+        # The engine's memory and locks are not a forked child's.
+        if os.getpid() == self._pid:
+            event = _ffi.ShardEvent(owner=lease._owner)
+            self._library.shard_event_release(ctypes.byref(event))
 
 
 class Lease:
     """One event that is not done."""
 
-    __slots__ = ("_holders", "_leases", "_owner")
+    __slots__ = ("_holders", "_is_taken", "_leases", "_owner")
 
     def __init__(self, leases: Leases, owner: int) -> None:
         self._leases = leases
         self._owner = owner
         self._holders = 1
+        self._is_taken = True
 
     def hold(self) -> None:
         """One more works on it. Too late when it is done already."""
@@ -72,6 +77,13 @@ class Lease:
                 return
             leases._open.remove(self)
         leases._give_back(self)
+
+    def taker_done(self) -> None:
+        """Who took it is one of them, and done only once."""
+        with self._leases._lock:
+            was_taken, self._is_taken = self._is_taken, False
+        if was_taken:
+            self.done()
 
 
 class Hold:

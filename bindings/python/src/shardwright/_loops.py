@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Optional, Union
 
 from .events import Event, finish
@@ -30,7 +31,7 @@ class Loops:
     def __init__(self) -> None:
         self._alive: weakref.WeakSet[Loop] = weakref.WeakSet()
         # Events in hand of loops that are gone: a `break`, or an error? Their owner's next step tells.
-        self._left: list[tuple[Owner, Event]] = []
+        self._left: deque[tuple[Owner, Event]] = deque()
 
     def begin(self, client: Client) -> Loop:
         """A new one."""
@@ -45,13 +46,15 @@ class Loops:
     def went_on(self, owner: Owner) -> None:
         """The owner takes another event, so what it left is done; so is what tasks left that ended
         without being cancelled."""
-        if self._left:
-            left, self._left = self._left, []
-            for other, event in left:
-                if other is owner or other == owner or has_ended(other):
-                    finish(event)
-                else:
-                    self._left.append((other, event))
+        for _ in range(len(self._left)):
+            try:
+                other, event = self._left.popleft()
+            except IndexError:  # another thread was here
+                return
+            if other == owner or has_ended(other):
+                finish(event)
+            else:
+                self._left.append((other, event))
 
     def block_ended(self) -> None:
         """The caller leaves the client's block without an error, so whatever it has in hand is done."""

@@ -157,7 +157,7 @@ def lent_event_of(fields: tuple[int, ...], name: str, raw: bytes, lease: Lease) 
 def finish(event: Event) -> None:
     """Who took the event is done with it."""
     if event._lease is not None:
-        event._lease.done()
+        event._lease.taker_done()
 
 
 def _fill(event: Event, fields: tuple[int, ...], name: str, raw: bytes) -> None:

@@ -59,13 +59,13 @@ impl Shared {
         if let Some(keeper) = &self.keeper {
             keeper.open().await;
             if let Some((start, resumable)) = keeper.last_start().await {
+                let is_enough = |plan: &Plan| {
+                    plan.total.get() == start.shard_total
+                        && plan.ids.iter().all(|id| resumable.contains(id))
+                };
                 let plan = startup::plan_without_info(&self.config, Some(&start));
-                let plan = plan.filter(|plan| plan.total.get() == start.shard_total);
-                if plan
-                    .as_ref()
-                    .is_some_and(|plan| plan.ids.iter().all(|id| resumable.contains(id)))
-                {
-                    return plan;
+                if let Some(plan) = plan.filter(is_enough) {
+                    return Some(plan);
                 }
                 last = (!resumable.is_empty()).then_some(start);
             }
@@ -90,9 +90,7 @@ impl Shared {
             };
             warn!("{error}");
             if let Some(plan) = startup::plan_without_info(&self.config, last) {
-                warn!(
-                    "going on with the gateway and the shards that are known, one identify at a time"
-                );
+                warn!("going on with the gateway and the shards that are known");
                 return Some(plan);
             }
             let reason = format!("{error}; asking again within {} s", longest.as_secs());

@@ -168,14 +168,11 @@ impl Guilds {
     /// most likely still true.
     fn list(&mut self, data: &[u8]) {
         let mut before = std::mem::take(&mut self.all);
-        let list = json::first_member(data, "guilds").map(|list| &data[list]).unwrap_or_default();
-        let listed = json::Elements::of(list).take(MAX_GUILDS_PER_SHARD).filter_map(|guild| {
-            let guild = &list[guild];
-            let id = json::first_member(guild, "id").and_then(|id| json::snowflake(&guild[id]))?;
+        let listed = ids_of_ready(data).map(|id| {
             let known = before.remove(&id);
             let (name, member_count) =
                 known.map_or_else(Default::default, |guild| (guild.name, guild.member_count));
-            Some((id, Guild { name, member_count, standing: Standing::Awaited }))
+            (id, Guild { name, member_count, standing: Standing::Awaited })
         });
         self.all = listed.collect();
         self.counts.loading = Loading::Waits;
@@ -284,6 +281,15 @@ impl Told {
         }
         told
     }
+}
+
+/// The ids of the guilds that READY lists.
+pub(super) fn ids_of_ready(data: &[u8]) -> impl Iterator<Item = u64> {
+    let list = json::first_member(data, "guilds").map(|list| &data[list]).unwrap_or_default();
+    json::Elements::of(list).take(MAX_GUILDS_PER_SHARD).filter_map(|guild| {
+        let guild = &list[guild];
+        json::first_member(guild, "id").and_then(|id| json::snowflake(&guild[id]))
+    })
 }
 
 /// A JSON string's text.

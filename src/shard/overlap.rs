@@ -11,10 +11,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::protocol::json;
+use super::guilds::ids_of_ready;
 use crate::queue::{Event, EventKind, EventQueue, Frame};
 
 /// Dispatches that answer what one session asked for; nobody else gets them.
@@ -218,7 +215,7 @@ impl State {
         let unsent = &mut self.unsent[side as usize];
         match name {
             b"READY" => {
-                unsent.extend(guild_ids_of_ready(event.data()));
+                unsent.extend(ids_of_ready(event.data()));
                 return own;
             }
             b"RESUMED" => return own,
@@ -279,23 +276,6 @@ fn copy(event: &Event) -> Event {
     let text = [event.name(), event.data()].concat();
     let (name, data) = (0..event.name().len(), event.name().len()..text.len());
     Event { frame: Frame::from(text), name: name.into(), data: data.into(), ..event.clone() }
-}
-
-/// The guilds that READY lists.
-fn guild_ids_of_ready(data: &[u8]) -> impl Iterator<Item = u64> {
-    #[derive(Deserialize)]
-    struct Ready<'a> {
-        #[serde(borrow, default)]
-        guilds: Vec<Guild<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Guild<'a> {
-        #[serde(borrow)]
-        id: &'a RawValue,
-    }
-    let ready = serde_json::from_slice::<Ready<'_>>(data);
-    let guilds = ready.map(|ready| ready.guilds).unwrap_or_default();
-    guilds.into_iter().filter_map(|guild| json::snowflake(guild.id.get().as_bytes()))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ fn scratch() -> PathBuf {
 pub(crate) fn library_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
+        // Cargo, run by this test, may link the library anew, and the file is away while it does. After this it is not.
+        panics_dir();
         // Cargo links it beside this test, at the same time as the library the test itself uses.
         let test = std::env::current_exe().expect("this process has a file");
         let library = test.with_file_name("libshardwright.so");

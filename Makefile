@@ -78,6 +78,11 @@ overhead: ## measure what an event costs in C, Python and Julia
 	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
 	@benches/overhead.py $(CAPI)
 
+reshard: ## measure the time and the memory of a reshard
+	@scripts/setup.sh demo
+	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
+	@benches/reshard.py $(CAPI)
+
 # -- for contributors ----------------------------------------------------------
 
 scenarios: ## which test shows which case of tests/scenarios.md
@@ -123,4 +128,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim overhead scenarios soak fuzz loom tsan sanitizers valgrind bounds generate lint clean
+.PHONY: help demo test build install sim overhead reshard scenarios soak fuzz loom tsan sanitizers valgrind bounds generate lint clean

@@ -1,4 +1,5 @@
-/* What an event costs in C, as benches/overhead.py asks for it. Arguments: events of a round, and rounds. */
+/* What an event costs in C, as benches/overhead.py asks for it. Arguments: events of a round, and rounds; SESSIONS is
+ * a file for sessions. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,9 +70,13 @@ static void take(shard_client *client, long events, size_t batch, void (*take_on
     }
 }
 
-static void measure(const char *name, size_t batch, long events, int rounds, void (*take_one)(shard_event *)) {
-    static const char config[] = "{\"intents\": 33281, \"events\": [\"MESSAGE_CREATE\"], \"log\": {\"to\": \"none\"},"
-                                 " \"queue\": {\"max_events\": 1000000, \"max_bytes\": 1073741824}}";
+/* `more` goes into the configuration. */
+static void measure(const char *name, size_t batch, long events, int rounds, void (*take_one)(shard_event *),
+                    const char *more) {
+    static const char format[] = "{\"intents\": 33281, \"events\": [\"MESSAGE_CREATE\"], \"log\": {\"to\": \"none\"},"
+                                 " \"queue\": {\"max_events\": 1000000, \"max_bytes\": 1073741824}%s}";
+    char config[1024];
+    snprintf(config, sizeof config, format, more);
     shard_client *client = shard_client_new(config, strlen(config));
     if (client == NULL || shard_client_start(client) != SHARD_OK || shard_client_wait_ready(client, -1) != SHARD_OK)
         fail("start");
@@ -86,14 +91,20 @@ static void measure(const char *name, size_t batch, long events, int rounds, voi
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3)
+    const char *sessions = getenv("SESSIONS");
+    if (argc != 3 || sessions == NULL)
         return 2;
     long events = atol(argv[1]);
     int rounds = atoi(argv[2]);
+    char at_most_once[512], at_least_once[512];
+    snprintf(at_most_once, sizeof at_most_once, ", \"sessions\": \"sqlite:%s\"", sessions);
+    snprintf(at_least_once, sizeof at_least_once, "%s, \"delivery\": \"at_least_once\"", at_most_once);
     printf("host\tC\n");
     for (size_t batch = 1; batch <= 256; batch += 255) {
-        measure("bytes", batch, events, rounds, take_bytes);
-        measure("two fields", batch, events, rounds, take_two_fields);
+        measure("bytes", batch, events, rounds, take_bytes, "");
+        measure("bytes, sessions, at_most_once", batch, events, rounds, take_bytes, at_most_once);
+        measure("bytes, sessions, at_least_once", batch, events, rounds, take_bytes, at_least_once);
+        measure("two fields", batch, events, rounds, take_two_fields, "");
     }
     return sum == 0;
 }

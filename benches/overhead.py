@@ -110,7 +110,7 @@ def main():
              f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib", "-lshardwright"], check=True)
         bindings = REPOSITORY / "bindings"
         hosts = [
-            ([c_program], {}),
+            ([c_program], {"SESSIONS": f"{directory}/sessions"}),
             ([sys.executable, bindings / "python" / "benches" / "overhead.py"],
              {"PYTHONPATH": str(bindings / "python" / "src"), "PYTHONDONTWRITEBYTECODE": "1"}),
             ([REPOSITORY / "scripts" / "julia.sh", "--startup-file=no", f"--project={bindings}/julia/Shardwright",

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ pub(super) struct Keeper {
     delivery: Delivery,
     owner: Owner,
     file: Mutex<Option<Arc<SessionFile>>>,
-    /// How far the host has come, for `at_most_once`; once the number of shards is known.
-    taken: Mutex<Option<TakenFile>>,
+    /// Whether the last write of how far the host has come failed, for `at_most_once`.
+    taken_failed: Arc<AtomicBool>,
     /// What is in the file.
     saved: Mutex<Saved>,
     /// Why the file cannot be used at the moment.
@@ -84,7 +85,7 @@ impl Keeper {
             delivery: config.delivery,
             owner: Owner::new(config),
             file: Mutex::default(),
-            taken: Mutex::default(),
+            taken_failed: Arc::default(),
             saved: Mutex::default(),
             trouble: Mutex::default(),
             hurry: Notify::new(),
@@ -117,8 +118,7 @@ impl Keeper {
         let owner = self.owner.clone();
         let found = self.ask(move |file| {
             let Some(start) = file.last_start(&owner.bot)? else { return Ok(None) };
-            let sessions = file.load(&owner, start.shard_total, wall_ms())?;
-            let shards = sessions.iter().map(|stored| stored.shard_id).collect();
+            let shards = file.resumable(&owner, start.shard_total, wall_ms())?;
             Ok(Some((start, shards)))
         });
         found.await.flatten()
@@ -130,14 +130,13 @@ impl Keeper {
             return None;
         }
         let (path, bot) = (self.path.clone(), self.owner.bot.clone());
+        let failed = Arc::clone(&self.taken_failed);
         let opened = blocking(move || {
-            TakenFile::open(&path, &bot, shard_total.get()).map_err(|error| error.to_string())
+            TakenFile::open(&path, &bot, shard_total.get(), failed)
+                .map_err(|error| error.to_string())
         });
         match opened.await {
-            Ok(taken) => {
-                *lock(&self.taken) = Some(taken.clone());
-                Some(taken)
-            }
+            Ok(taken) => Some(taken),
             Err(error) => {
                 self.note("has a file beside it that cannot be opened", Err(error));
                 None
@@ -332,7 +331,7 @@ impl Keeper {
                     saved.alive_at = Some(Instant::now());
                 }
                 drop(saved);
-                let failed = lock(&self.taken).as_ref().is_some_and(TakenFile::has_failed);
+                let failed = self.taken_failed.load(Ordering::Relaxed);
                 let disk = if failed { Err("a write failed".to_owned()) } else { Ok(()) };
                 self.note("has a file beside it that cannot be written", disk);
             }

@@ -170,7 +170,11 @@ impl Shared {
                         let text = format!("shard {shard_id} of the new ones met a bug in the engine");
                         self.fail_reshard(this, &Error::new(ErrorKind::Panic, text));
                     }
-                    (Some(_), this) => reshard = this,
+                    (Some(shard_id), this) => {
+                        error!(shard = shard_id, "the task of an old shard panicked; this is a bug in the engine");
+                        self.replies.shard_died(shard_id);
+                        reshard = this;
+                    }
                     (None, this) => (other, reshard) = (None, this),
                 },
                 Some(request) = requests.recv() => {

@@ -1,8 +1,10 @@
 //! Sessions and identifies in one SQLite file.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +25,13 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Session ids are no secrets without the token, but nobody else's business either.
 const MODE: u32 = 0o600;
+
+/// What is worth a try: whose it is, and since when it must have been alive.
+const RESUMABLE: &str = "FROM session WHERE bot = ?1 AND shard_total = ?2 AND token = ?3
+    AND identify = ?4 AND alive_at_ms >= ?5 ORDER BY shard_id";
+
+/// The process that uses SQLite, once one does.
+static USED_BY: AtomicU32 = AtomicU32::new(0);
 
 /// A file that outlives the process. All of it blocks, for milliseconds as a rule.
 #[derive(Debug)]
@@ -76,6 +85,14 @@ impl SessionFile {
     /// # Errors
     /// Says why it cannot be used.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        // SQLite would take locks of the process that it was forked from for its own, or wait for them for ever.
+        let this = std::process::id();
+        let used_by = USED_BY.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);
+        if used_by.is_err_and(|other| other != this) {
+            return Err("this process was forked from one that has such a file open already, which SQLite \
+                        cannot go on from; fork before the first client with `sessions`, or spawn a new process"
+                .to_owned());
+        }
         // SQLite itself would make it readable for everybody.
         let made =
             OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path);
@@ -129,11 +146,8 @@ impl SessionFile {
         now_ms: i64,
     ) -> rusqlite::Result<Vec<Stored>> {
         let connection = self.lock();
-        let mut select = connection.prepare(
-            "SELECT shard_id, session_id, resume_url, seq, guilds FROM session
-             WHERE bot = ?1 AND shard_total = ?2 AND token = ?3 AND identify = ?4
-               AND alive_at_ms >= ?5 ORDER BY shard_id",
-        )?;
+        let select = format!("SELECT shard_id, session_id, resume_url, seq, guilds {RESUMABLE}");
+        let mut select = connection.prepare(&select)?;
         let since = now_ms - FRESH.as_millis() as i64;
         let Owner { bot, token, identify } = owner;
         let rows = select.query_map(params![bot, shard_total, token, identify, since], |row| {
@@ -149,6 +163,21 @@ impl SessionFile {
             })
         })?;
         rows.collect()
+    }
+
+    /// The shards of those sessions.
+    pub(crate) fn resumable(
+        &self,
+        owner: &Owner,
+        shard_total: u32,
+        now_ms: i64,
+    ) -> rusqlite::Result<BTreeSet<u32>> {
+        let connection = self.lock();
+        let mut select = connection.prepare(&format!("SELECT shard_id {RESUMABLE}"))?;
+        let since = now_ms - FRESH.as_millis() as i64;
+        let Owner { bot, token, identify } = owner;
+        let found = params![bot, shard_total, token, identify, since];
+        select.query_map(found, |row| row.get(0))?.collect()
     }
 
     /// Stores what changed, all or nothing, and that the sessions of `alive` still live.
@@ -336,6 +365,7 @@ mod tests {
         file.save(&owner(), 2, &writes, &[], NOW).expect("saved");
         let load = |owner: &Owner, total, now| file.load(owner, total, now).expect("read");
         assert_eq!(load(&owner(), 2, NOW + MINUTE), [stored(0, 5), stored(1, 7)]);
+        assert_eq!(file.resumable(&owner(), 2, NOW + MINUTE), Ok(BTreeSet::from([0, 1])));
 
         assert_eq!(load(&owner(), 4, NOW), [], "another number of shards");
         assert_eq!(load(&Owner { bot: "2".into(), ..owner() }, 2, NOW), [], "another bot");

@@ -22,13 +22,18 @@ const SLOT_BYTES: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct TakenFile {
     file: Arc<File>,
-    /// A write failed since somebody last asked.
+    /// Whether the last write failed.
     failed: Arc<AtomicBool>,
 }
 
 impl TakenFile {
-    /// Opens or makes it, beside the session file.
-    pub(crate) fn open(sessions: &Path, bot: &str, shard_total: u32) -> io::Result<Self> {
+    /// Opens or makes it, beside the session file. `failed` says from now on whether the last write failed.
+    pub(crate) fn open(
+        sessions: &Path,
+        bot: &str,
+        shard_total: u32,
+        failed: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -36,7 +41,7 @@ impl TakenFile {
             .truncate(false)
             .mode(0o600)
             .open(path(sessions, bot, shard_total))?;
-        Ok(Self { file: Arc::new(file), failed: Arc::default() })
+        Ok(Self { file: Arc::new(file), failed })
     }
 
     /// What the host took last of the session with this tag, if it took anything of it.
@@ -65,15 +70,9 @@ impl TakenFile {
             let mut slot = [0; SLOT_BYTES];
             slot[..8].copy_from_slice(&taken.tag.to_le_bytes());
             slot[8..].copy_from_slice(&taken.seq.to_le_bytes());
-            if file.write_all_at(&slot, offset(shard_id)).is_err() {
-                failed.store(true, Ordering::Relaxed);
-            }
+            let written = file.write_all_at(&slot, offset(shard_id));
+            failed.store(written.is_err(), Ordering::Relaxed);
         }
-    }
-
-    /// Whether a write failed since this was last asked.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -95,7 +94,7 @@ mod tests {
     fn open(name: &str) -> TakenFile {
         let path =
             std::env::temp_dir().join(format!("shardwright-taken-{}-{name}", std::process::id()));
-        let file = TakenFile::open(&path, "1", 4).expect("a file");
+        let file = TakenFile::open(&path, "1", 4, Arc::default()).expect("a file");
         std::fs::remove_file(super::path(&path, "1", 4)).expect("it is there");
         file
     }
@@ -114,6 +113,6 @@ mod tests {
         write(Taken { session: 2, tag: 10, seq: 1 });
         write(Taken { session: 1, tag: 9, seq: 8 });
         assert_eq!((file.read(3, 10), file.read(3, 9)), (Some(1), None));
-        assert!(!file.has_failed());
+        assert!(!file.failed.load(Ordering::Relaxed));
     }
 }

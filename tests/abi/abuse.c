@@ -278,8 +278,11 @@ static void signals(void) {
     shard_client_free(client);
 }
 
-/* A forked child cannot use what it inherited, can make its own, and leaves the parent's alone. */
+/* A forked child cannot use what it inherited, can make its own, and leaves the parent's alone; also the file of its
+ * parent's sessions, whose locks SQLite would take for the child's. */
 static void forked(void) {
+    static char text[65536];
+    size_t len;
     shard_event event, held;
     shard_client *client = ready_client();
     CHECK(poll_event(client, &held, 1000) == 1);
@@ -293,6 +296,8 @@ static void forked(void) {
         shard_client *own = ready_client();
         CHECK(poll_event(own, &event, 1000) == 1);
         shard_event_release(&event);
+        CHECK(shard_client_status_json(own, text, sizeof text, &len) == SHARD_OK);
+        CHECK(strstr(text, "this process was forked from one") != NULL);
         shard_client_free(own);
         _exit(0);
     }
@@ -300,6 +305,8 @@ static void forked(void) {
     CHECK(waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     CHECK(shard_client_healthy(client) == SHARD_OK);
+    CHECK(shard_client_status_json(client, text, sizeof text, &len) == SHARD_OK);
+    CHECK(strstr(text, "forked") == NULL);
     shard_event_release(&held);
     shard_client_free(client);
 }

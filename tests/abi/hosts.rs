@@ -111,6 +111,9 @@ fn run_case(case: &str, watch: Watch) {
     if case == "forked" {
         // What only the stacks of the parent's threads hold is lost to the child, which has none of them.
         command.env("VALGRIND_OPTS", "--errors-for-leak-kinds=none");
+        let sessions = abuse(watch).with_extension("sessions");
+        let _ = std::fs::remove_file(&sessions);
+        command.env("SHARDWRIGHT_SESSIONS", format!("sqlite:{}", sessions.display()));
     }
     run(&mut command);
 }

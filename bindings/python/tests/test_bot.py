@@ -266,6 +266,8 @@ def test_guilds_are_known(sim: Simulator, make: MakeClient) -> None:
             assert (await client.guilds(unavailable=True, shard=0))["guilds"] == []
             with pytest.raises(UnknownShardError):
                 client.guilds(shard=2)
+            reshard = await client.reshard(4)
+            assert (reshard["from"], reshard["to"], len(client.status()["shards"])) == (2, 4, 4)
 
     asyncio.run(main())
 

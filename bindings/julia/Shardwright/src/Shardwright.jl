@@ -20,8 +20,8 @@ export Client, Event, Reply, JSONObject, ShardStatus, ActivityTypes
 export on, events, start, stop, hold, done, wait_ready, shard_status, status, guild_count, healthy, metrics
 export data, raw, event_name, shard_id, sequence, guild_id, received_at, isreplayed
 export rest, create_message, update_presence, update_voice_state, request_guild_members,
-    request_soundboard_sounds, request_channel_info, gateway_command, guilds, guild_stats, restart_shard, send_command,
-    cancel
+    request_soundboard_sounds, request_channel_info, gateway_command, guilds, guild_stats, restart_shard, reshard,
+    send_command, cancel
 export get_gateway_bot, shard_for_guild, library_version
 export ShardException, ShardError, ClosedError, FatalError, ShardTimeout, RESTError, JSONError
 export parse_json, to_json

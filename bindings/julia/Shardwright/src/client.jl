@@ -161,13 +161,11 @@ end
 
 Base.propertynames(::Client, private::Bool = false) = (:num_shards, :shards, :running)
 
+# Asked each time, for a reshard changes it; a closed client knows what it had.
 function num_shards(client::Client)
-    known = getfield(client, :num_shards)
-    if known === nothing
-        known = status(client).shard_total
-        setfield!(client, :num_shards, known)
-    end
-    return known
+    known = getfield(client, :core).handle == C_NULL ? nothing : status(client).shard_total
+    known === nothing || setfield!(client, :num_shards, Int(known))
+    return getfield(client, :num_shards)
 end
 
 function Base.show(io::IO, client::Client)

@@ -194,6 +194,15 @@ restart_shard(client::Client, shard::Integer; resume::Bool = true) =
     fetch(send_command(client, (type = "restart_shard", shard = shard, resume = resume)))
 
 """
+    reshard(client, shards = "auto")
+
+Runs the bot with another number of shards, without a gap; returns when the old ones are gone. `"auto"` asks Discord for
+the number.
+"""
+reshard(client::Client, shards::Union{Integer,Symbol,AbstractString} = "auto") =
+    fetch(send_command(client, (type = "reshard", shards = shards)))
+
+"""
     get_gateway_bot(client)
     get_gateway_bot(token = ENV["DISCORD_TOKEN"]; api_url = Discord's)
 

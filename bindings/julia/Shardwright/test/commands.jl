@@ -46,6 +46,7 @@ end
             restart_shard(client, 1)
             reach(sim; resumed = 1)
             @test get_gateway_bot(client).shards == 2
+            @test reshard(client, 3).to == client.num_shards == 3
         end
         @test ask(sim, "violations") == []
     end

@@ -96,7 +96,7 @@ int main(int argc, char **argv) {
         return 2;
     long events = atol(argv[1]);
     int rounds = atoi(argv[2]);
-    char at_most_once[512], at_least_once[512];
+    char at_most_once[400], at_least_once[512];
     snprintf(at_most_once, sizeof at_most_once, ", \"sessions\": \"sqlite:%s\"", sessions);
     snprintf(at_least_once, sizeof at_least_once, "%s, \"delivery\": \"at_least_once\"", at_most_once);
     printf("host\tC\n");

@@ -54,7 +54,7 @@ def measure(prefix, old, new, compression, arguments):
                                 events_per_second=arguments.events_per_second)
     try:
         with Client(simulator.token, intents=["GUILDS", "GUILD_MESSAGES"], api_url=simulator.api_url,
-                    compression=compression, events=["RESUMED"], log_level="off") as client:
+                    compression=compression, events=["RESUMED"]) as client:
             client.wait_ready(PATIENCE_S).result(PATIENCE_S)
             while client.guild_count < arguments.guilds:
                 client.guild_stats().result(PATIENCE_S)

@@ -485,8 +485,8 @@ class Client:
         return self._command(command, "restart_shard", lambda event: None)
 
     def reshard(self, shards: Union[int, Literal["auto"]] = "auto") -> Reply[dict[str, Any]]:
-        """Runs the bot with another number of shards, without a gap; done when the old ones are gone. `"auto"`
-        asks Discord for the number."""
+        """Runs the bot with another number of shards, without a gap; done when the old ones are gone.
+        `"auto"` asks Discord for the number."""
         return self._command({"type": "reshard", "shards": shards}, "reshard", lambda event: event.data)
 
     def _command(

@@ -248,7 +248,7 @@ struct Driver {
     machine: Machine,
     surroundings: Surroundings,
     /// The websocket, once it stands.
-    socket: Option<WebSocket>,
+    socket: Option<Box<WebSocket>>,
     /// Its decompression.
     inflate: Option<Inflate>,
     /// Reads its envelopes.
@@ -309,7 +309,7 @@ impl Driver {
                 }
                 Output::Send(payload) => {
                     let sent =
-                        self.socket.as_mut().map(|socket| socket.send(payload.into_string()));
+                        self.socket.as_mut().map(|socket| socket.send(payload.as_str()));
                     if let Some(Err(reason)) = sent {
                         self.lost(None, reason);
                     }
@@ -486,7 +486,7 @@ impl Driver {
         self.connecting = None;
         match result {
             Ok(socket) => {
-                self.socket = Some(socket);
+                self.socket = Some(Box::new(socket));
                 self.machine.handle(Input::Connected, now());
             }
             Err(reason) => {
@@ -512,14 +512,20 @@ impl Driver {
                 return opening.as_mut().poll(cx).map(|result| self.opened(result));
             }
             while handled < BURST && !self.machine.has_output() {
-                let Some(socket) = &mut self.socket else { break };
                 if self.stage.is_full() && !self.blocked {
                     break;
                 }
+                // Taken out while what it received is looked at.
+                let Some(mut socket) = self.socket.take() else { break };
                 let read = !(self.blocked && self.machine.may_pause_reads());
-                let Poll::Ready(received) = socket.poll(cx, read) else { break };
-                self.received(received);
+                let Poll::Ready(received) = socket.poll(cx, read) else {
+                    self.socket = Some(socket);
+                    break;
+                };
                 handled += 1;
+                if self.received(received) {
+                    self.socket = Some(socket);
+                }
             }
             if handled == 0 { Poll::Pending } else { Poll::Ready(()) }
         })
@@ -530,8 +536,8 @@ impl Driver {
         }
     }
 
-    /// One piece of news from the socket.
-    fn received(&mut self, received: Received) {
+    /// One piece of news from the socket; whether that goes on.
+    fn received(&mut self, received: Received<'_>) -> bool {
         match received {
             Received::Text(payload) => {
                 self.counts.bytes_received += payload.len() as u64;
@@ -539,17 +545,21 @@ impl Driver {
             }
             Received::Binary(message) => {
                 self.counts.bytes_received += message.len() as u64;
-                if self.inflate.is_some() { self.compressed(&message) } else { self.plain(message) }
+                if self.inflate.is_some() { self.compressed(message) } else { self.plain(message) }
             }
             Received::Flushed => self.machine.handle(Input::Flushed, now()),
-            Received::Closed { code, reason } => self.lost(code, reason),
+            Received::Closed { code, reason } => {
+                self.lost(code, reason);
+                return false;
+            }
         }
+        true
     }
 
     /// A payload as it is.
-    fn plain(&mut self, payload: Bytes) {
+    fn plain(&mut self, payload: &[u8]) {
         self.counts.bytes_inflated += payload.len() as u64;
-        if let Some(dispatch) = self.payload(&payload) {
+        if let Some(dispatch) = self.payload(payload) {
             self.stage.add_received(payload, dispatch);
         }
     }

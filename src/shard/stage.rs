@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::protocol::Span;
 use crate::queue::{Event, EventKind, Frame, Progress};
 
@@ -71,7 +69,8 @@ impl Stage {
     /// Makes room before the first payload of a batch, as much as the last batch took.
     pub(super) fn prepare(&mut self) {
         if self.text.capacity() == 0 {
-            self.text.reserve(self.last_len.clamp(MIN_ROOM, MAX_BYTES));
+            // The last payload of a full batch goes beyond it.
+            self.text.reserve(self.last_len.clamp(MIN_ROOM, MAX_BYTES) + MIN_ROOM);
         }
     }
 
@@ -89,13 +88,12 @@ impl Stage {
         self.staged.push(Dispatch { name, data, ..dispatch });
     }
 
-    /// Adds a dispatch whose payload came uncompressed.
-    pub(super) fn add_received(&mut self, payload: Bytes, dispatch: Dispatch) {
-        self.freeze();
-        self.ready_bytes += payload.len();
-        let receipt = self.progress.as_ref().map(|it| it.send(dispatch.seq, dispatch.seq));
-        let frame = Frame::from(payload).with_receipt(receipt);
-        self.ready.push(event(self.shard_id, frame, dispatch));
+    /// Adds a dispatch whose payload came uncompressed. Copied, for that costs less than a frame of its own.
+    pub(super) fn add_received(&mut self, payload: &[u8], dispatch: Dispatch) {
+        self.prepare();
+        let offset = self.text.len();
+        self.text.extend_from_slice(payload);
+        self.add_inflated(offset, dispatch);
     }
 
     /// Whether nothing waits.
@@ -179,7 +177,7 @@ mod tests {
             stage.text.extend_from_slice(payload.as_bytes());
             stage.add_inflated(offset, dispatch(seq, payload.len()));
         }
-        stage.add_received(Bytes::from_static(b"Cc"), dispatch(3, 2));
+        stage.add_received(b"Cc", dispatch(3, 2));
         let expected = [(1, "A", "a"), (2, "B", "bb"), (3, "C", "c")];
         let expected = expected.map(|(seq, name, data)| (seq, name.to_owned(), data.to_owned()));
         assert_eq!(batch(&mut stage), expected);
@@ -219,7 +217,7 @@ mod tests {
         let mut stage = Stage::new(0, None);
         (0..256).for_each(|seq| {
             assert!(!stage.is_full());
-            stage.add_received(Bytes::from_static(b"Xx"), dispatch(seq, 2));
+            stage.add_received(b"Xx", dispatch(seq, 2));
         });
         assert!(stage.is_full());
         assert_eq!(batch(&mut stage).len(), 256);

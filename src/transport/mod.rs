@@ -3,10 +3,12 @@
 //! Everything above the byte stream is the same whether that is TCP or, in tests, a pipe in memory;
 //! [`Network`] is where the two part.
 
+mod frames;
 mod inflate;
 mod proxy;
 mod tcp;
 mod tls;
+mod upgrade;
 mod websocket;
 
 use std::fmt;

@@ -1,47 +1,53 @@
-//! The websocket: tokio-tungstenite with all its buffers bounded.
+//! The websocket: one gateway connection, its buffers bounded.
+//!
+//! What is not on the way of events, the upgrade from HTTP, is tungstenite's.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WireCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::frames::{self, Found, Incoming, Place};
+use super::upgrade::upgrade;
 use super::{BoxedIo, Dialer};
-use crate::config::MAX_INCOMING_BYTES;
 use crate::protocol::{CloseCode, GatewayUrl};
-
-/// Bytes read at once. Allocated for each connection, and there may be a thousand.
-const READ_BUFFER_BYTES: usize = 8 << 10;
 
 /// Bytes that wait to be written before a connection counts as broken: far more than 120 payloads of
 /// 4096 bytes, the most that goes out in a minute.
 const MAX_WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+/// Bytes that may wait to be written when a ping is still answered: its sender sees more pings unanswered
+/// than it can count if it does not read.
+const MAX_BEFORE_PONG_BYTES: usize = 4 << 10;
 
 /// Patience with a server that does not answer our close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One gateway connection.
 pub(crate) struct WebSocket {
-    inner: WebSocketStream<BoxedIo>,
-    /// Something was written and not flushed.
-    unflushed: bool,
+    io: BoxedIo,
+    incoming: Incoming,
+    /// Frames that wait to be written.
+    outgoing: Vec<u8>,
+    /// Bytes of them that are.
+    written: usize,
+    /// Something was written that may still be on its way to the socket.
+    is_dirty: bool,
+    /// Who sent something is to be told when it has left.
+    tells: bool,
 }
 
 /// What a websocket has to tell.
 #[derive(Debug)]
-pub(crate) enum Received {
+pub(crate) enum Received<'a> {
     /// A text message: JSON as it is.
-    Text(Bytes),
+    Text(&'a [u8]),
     /// A binary message: compressed.
-    Binary(Bytes),
+    Binary(&'a [u8]),
     /// All that was written has left.
     Flushed,
     /// The connection is over.
@@ -57,111 +63,156 @@ impl WebSocket {
     /// Connects, through proxy and TLS, up to the websocket upgrade.
     ///
     /// # Errors
-    /// What failed, for people. Never the server's body: it may be a megabyte of HTML.
+    /// What failed, for people.
     pub(crate) async fn open(dialer: &Dialer, url: &str) -> Result<Self, String> {
         let gateway = GatewayUrl::parse(url)?;
-        let stream = dialer
+        let mut io = dialer
             .dial(gateway.tls, &gateway.host, gateway.port)
             .await
             .map_err(|error| error.to_string())?;
-        let request = url.into_client_request().map_err(|error| error.to_string())?;
-        let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config()));
-        match upgrade.await {
-            Ok((inner, _)) => Ok(Self { inner, unflushed: false }),
-            Err(WsError::Http(response)) => Err(format!(
-                "the gateway answered the websocket upgrade with HTTP {}",
-                response.status()
-            )),
-            Err(error) => Err(format!("the websocket upgrade failed: {error}")),
-        }
+        let bytes = upgrade(&mut io, url).await?;
+        Ok(Self::new(io, bytes))
+    }
+
+    /// A websocket whose server sent these bytes already.
+    fn new(io: BoxedIo, bytes: Vec<u8>) -> Self {
+        let incoming = Incoming::new(bytes);
+        Self { io, incoming, outgoing: Vec::new(), written: 0, is_dirty: false, tells: false }
     }
 
     /// Puts a text message in the buffer; [`WebSocket::poll`] sends it.
     ///
     /// # Errors
-    /// When the connection is over, or takes nothing any more.
-    pub(crate) fn send(&mut self, text: String) -> Result<(), String> {
-        self.unflushed = true;
-        Pin::new(&mut self.inner).start_send(Message::Text(text.into())).map_err(|e| e.to_string())
+    /// When too much waits already.
+    pub(crate) fn send(&mut self, text: &str) -> Result<(), String> {
+        if self.outgoing.len() + text.len() > MAX_WRITE_BUFFER_BYTES {
+            return Err("the server does not read what is sent to it".into());
+        }
+        self.tells = true;
+        self.write(frames::TEXT, text.as_bytes());
+        Ok(())
     }
 
     /// Moves bytes both ways until there is something to tell. With `read` off nothing is taken from
     /// the socket, so that the server feels it.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Received> {
-        if self.unflushed {
-            match Pin::new(&mut self.inner).poll_flush(cx) {
-                Poll::Ready(Ok(())) => {
-                    self.unflushed = false;
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Received<'_>> {
+        if self.is_dirty {
+            match self.poll_flush(cx) {
+                Poll::Ready(Ok(())) if std::mem::take(&mut self.tells) => {
                     return Poll::Ready(Received::Flushed);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(broken(&error)),
-                Poll::Pending => {}
+                Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        if read { self.poll_read(cx) } else { Poll::Pending }
+        if !read {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_read(cx)) {
+            Ok(Message::Text(place)) => Poll::Ready(Received::Text(self.incoming.payload(place))),
+            Ok(Message::Binary(place)) => {
+                Poll::Ready(Received::Binary(self.incoming.payload(place)))
+            }
+            Err(over) => Poll::Ready(over),
+        }
     }
 
-    /// The next message; pings and pongs are tungstenite's business.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+    /// The next message, or the end of the connection. Pings are answered on the way.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Received<'static>>> {
         loop {
-            let message = match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => return Poll::Ready(broken(&error)),
-                None => return Poll::Ready(over(None, "the server closed the connection")),
-            };
-            match message {
-                Message::Text(text) => return Poll::Ready(Received::Text(text.into())),
-                Message::Binary(bytes) => return Poll::Ready(Received::Binary(bytes)),
-                Message::Close(Some(frame)) => {
-                    return Poll::Ready(over(Some(frame.code.into()), frame.reason.as_str()));
+            match self.incoming.next() {
+                Ok(Some(Found::Text(place))) => return Poll::Ready(Ok(Message::Text(place))),
+                Ok(Some(Found::Binary(place))) => return Poll::Ready(Ok(Message::Binary(place))),
+                Ok(Some(Found::Ping(place))) => {
+                    if self.outgoing.len() <= MAX_BEFORE_PONG_BYTES {
+                        let payload = self.incoming.payload(place).to_vec();
+                        self.write(frames::PONG, &payload);
+                        if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
+                            return Poll::Ready(Err(broken(&error)));
+                        }
+                    }
                 }
-                Message::Close(None) => {
-                    return Poll::Ready(over(None, "the server sent a close frame without a code"));
+                Ok(Some(Found::Close(code, reason))) => {
+                    // The answer that is asked of us; whether it arrives is all the same.
+                    self.write(
+                        frames::CLOSE,
+                        &code.map_or_else(Vec::new, |code| code.to_be_bytes().to_vec()),
+                    );
+                    let _ = self.poll_flush(cx);
+                    return Poll::Ready(Err(Received::Closed { code, reason }));
                 }
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                Ok(None) => match pin!(self.io.read_buf(self.incoming.room())).poll(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Err(broken(&io::ErrorKind::UnexpectedEof.into())));
+                    }
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                    Poll::Pending => {
+                        self.incoming.rest();
+                        return Poll::Pending;
+                    }
+                },
+                Err(reason) => return Poll::Ready(Err(Received::Closed { code: None, reason })),
             }
         }
+    }
+
+    /// Puts a frame in the buffer.
+    fn write(&mut self, opcode: u8, payload: &[u8]) {
+        let mut mask = [0; 4];
+        // Without chance, which the system always has, a mask of zeros does no harm: it is there against
+        // browsers that are told what to send.
+        let _ = SystemRandom::new().fill(&mut mask);
+        frames::write(&mut self.outgoing, opcode, payload, mask);
+        self.is_dirty = true;
+    }
+
+    /// Writes what waits.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.outgoing.len() {
+            let left = &self.outgoing[self.written..];
+            match ready!(Pin::new(&mut self.io).poll_write(cx, left))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        self.outgoing = Vec::new();
+        self.written = 0;
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.is_dirty = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Says goodbye with this code and waits for the answer, not for ever.
     pub(crate) async fn close(mut self, code: CloseCode) {
-        let frame = CloseFrame { code: WireCode::from(code.0), reason: Utf8Bytes::default() };
-        let goodbye = async {
-            self.inner.send(Message::Close(Some(frame))).await?;
-            while let Some(message) = self.inner.next().await {
-                message?;
+        self.write(frames::CLOSE, &code.0.to_be_bytes());
+        let goodbye = std::future::poll_fn(|cx| {
+            loop {
+                if let Received::Closed { .. } = ready!(self.poll(cx, true)) {
+                    return Poll::Ready(());
+                }
             }
-            Ok::<(), WsError>(())
-        };
+        });
         // However it ends, the socket is dropped.
         let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
 }
 
-/// Bounds for all that a websocket keeps.
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-        .max_message_size(Some(MAX_INCOMING_BYTES))
-        .max_frame_size(Some(MAX_INCOMING_BYTES))
+/// Where a message stands.
+enum Message {
+    Text(Place),
+    Binary(Place),
 }
 
 /// The end of a connection by an error.
-fn broken(error: &WsError) -> Received {
-    let reason = match error {
-        WsError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+fn broken(error: &io::Error) -> Received<'static> {
+    let reason = match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
             "the server closed the connection without a close frame".to_owned()
         }
-        error => error.to_string(),
+        _ => error.to_string(),
     };
     Received::Closed { code: None, reason }
-}
-
-/// The end of a connection.
-fn over(code: Option<u16>, reason: &str) -> Received {
-    Received::Closed { code, reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -171,7 +222,6 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use tokio::io::{AsyncWriteExt, copy, duplex, sink, split};
-    use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
 
@@ -228,17 +278,20 @@ mod tests {
 
     /// All messages that come, up to the end of the connection.
     async fn receive(socket: BoxedIo) -> Vec<(bool, Vec<u8>)> {
-        let inner = WebSocketStream::from_raw_socket(socket, Role::Client, Some(config())).await;
-        let mut socket = WebSocket { inner, unflushed: false };
+        let mut socket = WebSocket::new(socket, Vec::new());
         let mut messages = Vec::new();
-        loop {
-            match poll_fn(|cx| socket.poll(cx, true)).await {
-                Received::Text(text) => messages.push((true, text.to_vec())),
-                Received::Binary(bytes) => messages.push((false, bytes.to_vec())),
-                Received::Flushed => {}
-                Received::Closed { .. } => return messages,
+        let all = poll_fn(|cx| {
+            loop {
+                match ready!(socket.poll(cx, true)) {
+                    Received::Text(text) => messages.push((true, text.to_vec())),
+                    Received::Binary(bytes) => messages.push((false, bytes.to_vec())),
+                    Received::Flushed => {}
+                    Received::Closed { .. } => return Poll::Ready(()),
+                }
             }
-        }
+        });
+        all.await;
+        messages
     }
 
     proptest! {

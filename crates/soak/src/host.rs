@@ -7,15 +7,18 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use shardwright::queue::{Event, EventKind, NO_SHARD, PollError};
+use shardwright::config::Delivery;
+use shardwright::queue::{Event, EventKind, FLAG_REPLAYED, NO_SHARD, PollError};
 use shardwright::shard::StopMode;
 use shardwright::{Client, Config};
 use shardwright_sim::Simulator;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use crate::at::At;
+use crate::came::{Came, SessionLog};
+use crate::disk::Disk;
 use crate::network::Weather;
+use crate::numbers::{Failed, Numbers};
 use crate::trouble::UNNUMBERED;
 use crate::world::World;
 
@@ -25,21 +28,11 @@ const BATCH: usize = 256;
 /// More problems than this tell nothing new.
 const MAX_PROBLEMS: usize = 20;
 
-/// A dispatch as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Came {
-    pub(crate) seq: u64,
-    pub(crate) name: String,
-    /// The number of the simulator's world event, where the dispatch shows one.
-    pub(crate) number: Option<u64>,
-}
+/// A session that was known for less than this when its host died may not be stored yet.
+const YOUNG: Duration = Duration::from_secs(1);
 
-/// All that came of one session.
-#[derive(Debug)]
-pub(crate) struct SessionLog {
-    pub(crate) shard_id: u32,
-    pub(crate) came: Vec<Came>,
-}
+/// A client that did not run for longer than this does not try to resume.
+const STALE: Duration = Duration::from_secs(14 * 60);
 
 /// One shard as the host sees it.
 #[derive(Debug, Default)]
@@ -50,17 +43,31 @@ struct View {
 
 /// The host and what it was told.
 pub(crate) struct Host<'a> {
-    world: &'a World,
-    simulator: Simulator,
+    pub(crate) world: &'a World,
+    pub(crate) simulator: Simulator,
     weather: Weather,
     pub(crate) client: Client,
-    /// Whether the client stops or has stopped.
-    pub(crate) stopping: bool,
+    /// Where it keeps its sessions, if it does.
+    disk: Option<Disk>,
+    /// What it took and has not finished, with `at_least_once`.
+    hand: Vec<Event>,
+    /// Whether the client stops or has stopped, and since when.
+    pub(crate) stopping: Option<Duration>,
+    /// Whether nobody looks at its events any more.
+    is_dead: bool,
     /// Whether its stream of events has ended.
     pub(crate) closed: bool,
     shards: BTreeMap<u32, View>,
-    /// The sessions that came, by id.
+    /// The sessions that came, by id, unless the bot is resharded.
     pub(crate) sessions: BTreeMap<String, SessionLog>,
+    /// The world's events that came, if the bot is resharded.
+    pub(crate) numbers: Numbers,
+    /// Reshards without a reply: since when, and to how many shards.
+    pub(crate) resharding: BTreeMap<u64, (Duration, u32)>,
+    /// Reshards that failed.
+    pub(crate) failed: Vec<Failed>,
+    /// Reshards that were done.
+    pub(crate) resharded: u64,
     /// Commands without a reply.
     pub(crate) open: BTreeSet<u64>,
     /// Commands that were answered.
@@ -72,33 +79,44 @@ pub(crate) struct Host<'a> {
     /// Shards that were told to forget their session.
     pub(crate) gave_up: BTreeSet<u32>,
     /// When a new client was started, after the first.
-    pub(crate) restarts: Vec<Instant>,
+    pub(crate) restarts: Vec<Duration>,
+    /// When it died.
+    pub(crate) died: Vec<Duration>,
     /// The largest queue that was seen.
     pub(crate) events_max: usize,
     pub(crate) bytes_max: usize,
     /// What must not be.
     pub(crate) problems: Vec<String>,
-    rng: fastrand::Rng,
+    pub(crate) rng: fastrand::Rng,
 }
 
 impl<'a> Host<'a> {
     /// A host with a started client.
     pub(crate) fn start(world: &'a World, simulator: &Simulator, weather: &Weather) -> Self {
+        let disk = world.keeps.map(|_| Disk::new());
         Self {
-            client: started(world, weather),
+            client: started(world, weather, disk.as_ref()),
+            disk,
+            hand: Vec::new(),
+            is_dead: false,
             world,
             simulator: simulator.clone(),
             weather: weather.clone(),
-            stopping: false,
+            stopping: None,
             closed: false,
             shards: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            numbers: Numbers::default(),
+            resharding: BTreeMap::new(),
+            failed: Vec::new(),
+            resharded: 0,
             open: BTreeSet::new(),
             replies: 0,
             dropped: 0,
             fatal: BTreeMap::new(),
             gave_up: BTreeSet::new(),
             restarts: Vec::new(),
+            died: Vec::new(),
             events_max: 0,
             bytes_max: 0,
             problems: Vec::new(),
@@ -110,8 +128,27 @@ impl<'a> Host<'a> {
 
     /// Stops the client.
     pub(crate) fn stop(&mut self, mode: StopMode) {
-        self.stopping = true;
+        self.stopping.get_or_insert(self.simulator.now());
         self.client.stop(mode);
+        if mode == StopMode::Close {
+            self.sessions.values_mut().for_each(|log| log.given_up = true);
+        }
+    }
+
+    /// Dies: what was written by now is all that is left of it. Only for a host that keeps its sessions.
+    pub(crate) fn die(&mut self) {
+        let Some(disk) = &mut self.disk else { return };
+        disk.die();
+        let now = self.simulator.now();
+        self.is_dead = true;
+        self.died.push(now);
+        self.hand.clear();
+        self.open.clear();
+        for log in self.sessions.values_mut().filter(|log| now < log.began + YOUNG) {
+            log.given_up = true;
+        }
+        // The nearest to a kill that there is within a process.
+        self.stop(StopMode::Abort);
     }
 
     /// Starts a new client in place of one that has stopped.
@@ -121,11 +158,23 @@ impl<'a> Host<'a> {
             self.problem(&problem);
             self.open.clear();
         }
-        self.client = started(self.world, &self.weather);
-        (self.stopping, self.closed) = (false, false);
+        if !self.is_dead {
+            self.client.save_sessions();
+        }
+        let now = self.simulator.now();
+        let is_stale = self.stopping.is_some_and(|since| now > since + STALE);
+        for log in self.sessions.values_mut() {
+            log.last = 0;
+            log.given_up |= self.disk.is_none() || is_stale;
+        }
+        for (from, total) in std::mem::take(&mut self.resharding).into_values() {
+            self.failed.push(Failed { total, from, to: now, why: "the host restarted".to_owned() });
+        }
+        self.client = started(self.world, &self.weather, self.disk.as_ref());
+        (self.stopping, self.closed, self.is_dead) = (None, false, false);
         self.shards.clear();
         self.fatal.clear();
-        self.restarts.push(Instant::now());
+        self.restarts.push(now);
     }
 
     /// Whether every shard is ready.
@@ -140,15 +189,31 @@ impl<'a> Host<'a> {
         let queue = Arc::clone(self.client.queue());
         self.events_max = self.events_max.max(queue.len());
         self.bytes_max = self.bytes_max.max(queue.bytes());
+        self.finish();
         while !self.closed {
             let mut events = Vec::new();
             match queue.poll(BATCH, Some(Duration::ZERO), |event| events.push(event)) {
                 Ok(0) => return,
-                Ok(_) => events.iter().for_each(|event| self.take(event)),
+                Ok(_) if self.is_dead => {}
+                Ok(_) => {
+                    self.finish();
+                    self.hand = events;
+                    // Taken is done, unless what is not finished comes again.
+                    if self.world.keeps != Some(Delivery::AtLeastOnce) {
+                        self.finish();
+                    }
+                }
                 Err(PollError::Closed) => self.closed = true,
                 Err(error) => self.problem(&format!("poll: {error}")),
             }
         }
+        self.finish();
+    }
+
+    /// Finishes what it has in its hands, and releases it.
+    fn finish(&mut self) {
+        let events = std::mem::take(&mut self.hand);
+        events.iter().for_each(|event| self.take(event));
     }
 
     /// Takes one event.
@@ -164,6 +229,7 @@ impl<'a> Host<'a> {
             EventKind::Reply => {
                 if self.open.remove(&event.command_id) {
                     self.replies += 1;
+                    self.resharded(event);
                 } else {
                     self.problem(&format!("command {} was answered twice", event.command_id));
                 }
@@ -188,6 +254,11 @@ impl<'a> Host<'a> {
             return;
         }
         let (from, to) = (change["from"].as_str(), change["to"].as_str());
+        if reason.starts_with("resharded from ") {
+            // It is another one than had this number before.
+            self.shards.remove(&shard_id);
+            self.fatal.remove(&shard_id);
+        }
         let view = self.shards.entry(shard_id).or_default();
         let before = std::mem::replace(&mut view.state, to.unwrap_or_default().to_owned());
         if !before.is_empty() && from != Some(&before) && !self.may_drop() {
@@ -208,6 +279,9 @@ impl<'a> Host<'a> {
         let (shard_id, seq) = (event.shard_id, event.seq);
         let name = String::from_utf8_lossy(event.name()).into_owned();
         let shows = match name.as_str() {
+            // Its nonce is that of the request.
+            "GUILD_MEMBERS_CHUNK" => Ok(Shows { session_id: None, nonce: None }),
+            _ if self.world.reshards.is_some() => serde_json::from_slice(event.data()),
             "READY" | "MESSAGE_CREATE" => serde_json::from_slice::<Shows<'_>>(event.data()),
             _ => serde_json::from_slice::<IgnoredAny>(event.data())
                 .map(|_| Shows { session_id: None, nonce: None }),
@@ -216,38 +290,78 @@ impl<'a> Host<'a> {
             self.problem(&format!("shard {shard_id}: {name} {seq} is not the JSON that was sent"));
             return;
         };
-        let view = self.shards.entry(shard_id).or_default();
-        if name == "READY" {
-            let id = shows.session_id.unwrap_or_default().to_owned();
-            view.session = Some(id.clone());
-            let log = SessionLog { shard_id, came: Vec::new() };
-            if self.sessions.insert(id, log).is_some() {
-                self.problem(&format!("shard {shard_id}: a session had two READYs"));
-            }
-        }
-        let view = self.shards.entry(shard_id).or_default();
-        let log = view.session.as_ref().and_then(|id| self.sessions.get_mut(id));
         let number = shows.nonce.and_then(|nonce| nonce.as_str()?.parse().ok());
-        let problem = match log {
-            // A queue that drops may drop a READY too.
-            None if self.world.drops_oldest() => return,
-            None => Some("came before READY".to_owned()),
-            // Sent by a trouble, and no part of a session.
-            Some(_) if seq == 0 && name == UNNUMBERED => None,
-            Some(log) => {
-                let last = log.came.last().map_or(0, |came| came.seq);
-                if seq <= last && name != "READY" && self.world.drops_oldest() {
-                    // The READY of another session was dropped.
-                    self.shards.entry(shard_id).or_default().session = None;
-                    return;
-                }
-                log.came.push(Came { seq, name: name.clone(), number });
-                (seq <= last).then(|| format!("came after {last}"))
+        let problem = if self.world.reshards.is_some() {
+            self.numbered(event, number)
+        } else {
+            if name == "READY" {
+                self.session_began(shard_id, shows.session_id.unwrap_or_default());
             }
+            self.sequenced(event, Came { seq, name: name.clone(), number })
         };
-        if let Some(problem) = problem {
+        if let Err(problem) = problem {
             self.problem(&format!("shard {shard_id}: {name} {seq} {problem}"));
         }
+    }
+
+    /// READY of a new session.
+    fn session_began(&mut self, shard_id: u32, id: &str) {
+        self.shards.entry(shard_id).or_default().session = Some(id.to_owned());
+        let log = SessionLog::new(shard_id, self.simulator.now());
+        if self.sessions.insert(id.to_owned(), log).is_some() {
+            self.problem(&format!("shard {shard_id}: a session had two READYs"));
+        }
+    }
+
+    /// A dispatch is the next of its session.
+    fn sequenced(&mut self, event: &Event, came: Came) -> Result<(), String> {
+        let is_first = self.shards.get(&event.shard_id).is_none_or(|view| view.session.is_none());
+        if is_first && self.disk.is_some() {
+            self.session_goes_on(event.shard_id);
+        }
+        let view = self.shards.entry(event.shard_id).or_default();
+        let log = view.session.as_ref().and_then(|id| self.sessions.get_mut(id));
+        match log {
+            // A queue that drops may drop a READY too.
+            None if self.world.drops_oldest() => Ok(()),
+            None => Err("came before READY".to_owned()),
+            // Sent by a trouble, and no part of a session.
+            Some(_) if came.seq == 0 && came.name == UNNUMBERED => Ok(()),
+            Some(log) if came.seq <= log.last && came.name != "READY" && self.world.drops_oldest() => {
+                // The READY of another session was dropped.
+                view.session = None;
+                Ok(())
+            }
+            Some(log) => log.add(came, is_replayed(event), self.world.keeps.unwrap_or_default()),
+        }
+    }
+
+    /// The first event of a shard after a restart is none of a new session: it goes on with that which
+    /// was resumed first.
+    fn session_goes_on(&mut self, shard_id: u32) {
+        let since = self.restarts.last().copied().unwrap_or_default();
+        let resumed = self.simulator.look(|seen| {
+            let mut resumes = seen.resumes.iter().rev().take_while(|resume| resume.at >= since);
+            let mut first = None;
+            while let Some(resume) = resumes.next() {
+                if resume.outcome.is_accepted() && resume.shard.map(|of| of[0]) == Some(shard_id) {
+                    first = Some(resume.session.clone());
+                }
+            }
+            first
+        });
+        let Some(id) = resumed else { return };
+        let now = self.simulator.now();
+        // One whose READY died with the host is new.
+        self.sessions.entry(id.clone()).or_insert_with(|| SessionLog::new(shard_id, now));
+        self.shards.entry(shard_id).or_default().session = Some(id);
+    }
+
+    /// A dispatch of whichever session: one of the world's events is new, and the next of its guild.
+    fn numbered(&mut self, event: &Event, number: Option<u64>) -> Result<(), String> {
+        let Some(number) = number else { return Ok(()) };
+        let now = (self.restarts.len(), self.world.keeps.unwrap_or_default());
+        self.numbers.add(number, event.guild_id, is_replayed(event), now)
     }
 
     /// The token must not be told, whoever asks.
@@ -269,52 +383,6 @@ impl<'a> Host<'a> {
         self.shards.iter().filter_map(|(id, view)| Some((*id, view.session.as_deref()?)))
     }
 
-    // -- commands -----------------------------------------------------------------------------
-
-    /// Sends a command of some kind.
-    pub(crate) fn command(&mut self) {
-        let guilds = self.simulator.guilds();
-        let Some(guild) = guilds.get(self.rng.usize(..guilds.len().max(1))) else { return };
-        let guild_id = guild.0.to_string();
-        let command = match self.rng.u8(..8) {
-            0 => json!({"type": "update_presence", "status": "dnd"}),
-            1..3 => json!({"type": "request_guild_members", "guild_id": guild_id, "query": "a",
-                "limit": 5, "nonce": self.rng.u32(..).to_string()}),
-            3 => json!({"type": "update_voice_state", "guild_id": guild_id, "channel_id": null}),
-            4 => json!({"type": "gateway_info"}),
-            5 => json!({"type": "rest", "method": "GET", "path": "/users/@me"}),
-            _ => {
-                let channel = self.simulator.text_channels(*guild)[0].0;
-                json!({"type": "rest", "method": "POST", "path": format!("/channels/{channel}/messages"),
-                    "body": {"content": "hello"}})
-            }
-        };
-        self.send(&command);
-    }
-
-    /// Sends a command to the gateway, which has the narrower limits.
-    pub(crate) fn gateway_command(&mut self) {
-        let guilds = self.simulator.guilds();
-        let Some(guild) = guilds.get(self.rng.usize(..guilds.len().max(1))) else { return };
-        let self_deaf = self.rng.bool();
-        self.send(&json!({"type": "update_voice_state", "guild_id": guild.0.to_string(),
-            "channel_id": null, "self_deaf": self_deaf}));
-    }
-
-    /// Sends a command; refusals that can be helped are problems.
-    pub(crate) fn send(&mut self, command: &Value) {
-        if self.stopping {
-            return;
-        }
-        match self.client.send_command(&command.to_string()) {
-            Ok(id) => {
-                self.open.insert(id);
-            }
-            Err(error) if error.kind() == shardwright::ErrorKind::QueueFull => {}
-            Err(error) => self.problem(&format!("{command} was refused: {error}")),
-        }
-    }
-
     /// Notes what must not be.
     pub(crate) fn problem(&mut self, problem: &str) {
         if self.problems.len() < MAX_PROBLEMS {
@@ -323,15 +391,24 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Whether it is said to have been sent before.
+fn is_replayed(event: &Event) -> bool {
+    event.flags & FLAG_REPLAYED != 0
+}
+
 /// A client that was started.
-fn started(world: &World, weather: &Weather) -> Client {
-    let config = Config::from_json(&world.config.to_string(), |_| None).expect("a good config");
+fn started(world: &World, weather: &Weather, disk: Option<&Disk>) -> Client {
+    let mut config = world.config.clone();
+    if let Some(disk) = disk {
+        config["sessions"] = json!(disk.sessions());
+    }
+    let config = Config::from_json(&config.to_string(), |_| None).expect("a good config");
     let client = Client::new(config, Arc::new(weather.clone())).expect("a client");
     client.start(&Handle::current()).expect("not started before");
     client
 }
 
 /// JSON of the engine's own.
-fn json(data: &[u8]) -> Value {
+pub(crate) fn json(data: &[u8]) -> Value {
     serde_json::from_slice(data).unwrap_or(Value::Null)
 }

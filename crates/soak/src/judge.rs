@@ -10,7 +10,8 @@ use serde_json::Value;
 use shardwright_sim::{By, DispatchRecord, Outcome, Rule, Seen, Simulator, ViolationRecord};
 
 use crate::at::At;
-use crate::host::{Came, Host};
+use crate::came::Came;
+use crate::host::Host;
 use crate::life::Freeze;
 use crate::network::Weather;
 use crate::world::World;
@@ -23,6 +24,7 @@ const RESERVE: u32 = 50;
 const BATCH_EVENTS: usize = 256;
 const BATCH_BYTES: usize = 64 << 10;
 const LARGEST_PAYLOAD: usize = 512 << 10;
+const SMALLEST_PAYLOAD: usize = 200;
 const NOTICES: usize = 4_096;
 const NOTICE_BYTES: usize = 2 << 10;
 
@@ -48,6 +50,10 @@ pub(crate) fn judge(
 ) {
     let mut problems = Vec::new();
     simulator.look(|seen| {
+        if world.reshards.is_some() {
+            let died = host.died.last().copied().unwrap_or_default();
+            problems.extend(host.numbers.missing(seen, &host.failed, died));
+        }
         nothing_lost(host, world, seen, &mut problems);
         no_needless_identify(host, seen, &mut problems);
         budget_kept(world, host, seen, &mut problems);
@@ -80,7 +86,7 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
         for came in &log.came {
             let passed = sent.by_ref().inspect(|sent| {
                 if sent.s != came.seq {
-                    lost(sent, &mut gaps);
+                    lost(sent, world, &mut gaps);
                 }
             });
             match passed.into_iter().find(|sent| sent.s == came.seq) {
@@ -95,7 +101,7 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
             }
         }
         if alive.contains(id.as_str()) {
-            sent.for_each(|sent| lost(sent, &mut gaps));
+            sent.for_each(|sent| lost(sent, world, &mut gaps));
         }
         if let Some(first) = gaps.first().filter(|_| !world.drops_oldest()) {
             problems.push(format!("shard {}: never came: {first}", log.shard_id));
@@ -108,9 +114,10 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
 }
 
 /// Notes an event that did not come. One that says that a session was resumed may be missing: it is for
-/// the connection that resumed, and that may have ended before.
-fn lost(sent: &DispatchRecord, gaps: &mut Vec<String>) {
-    if sent.t != "RESUMED" {
+/// the connection that resumed, and that may have ended before. So may a READY that a host had not
+/// finished when it died: it is not repeated, for it would begin another session.
+fn lost(sent: &DispatchRecord, world: &World, gaps: &mut Vec<String>) {
+    if sent.t != "RESUMED" && !(sent.t == "READY" && world.keeps.is_some()) {
         gaps.push(format!("{} {} of session {}", sent.t, sent.s, sent.session));
     }
 }
@@ -126,7 +133,7 @@ fn no_needless_identify(host: &Host<'_>, seen: &Seen, problems: &mut Vec<String>
     for (id, log) in &host.sessions {
         let began = seen.dispatches.iter().find(|sent| sent.session == *id).map(|sent| sent.at);
         if lives.contains(&id.as_str())
-            || !host.restarts.is_empty()
+            || log.given_up
             || host.gave_up.contains(&log.shard_id)
             || seen.actions.iter().any(|action| {
                 Some(action.at) >= began && ends_session(&action.action, log.shard_id)
@@ -228,11 +235,15 @@ fn attempts_spread(world: &World, weather: &Weather, problems: &mut Vec<String>)
 fn queue_bounded(host: &Host<'_>, world: &World, problems: &mut Vec<String>) {
     let queue = &world.config["queue"];
     let bound = |key: &str| usize::try_from(queue[key].as_u64().unwrap_or(0)).unwrap_or(0);
-    let shards = world.shards as usize;
+    // Two sets of shards, and what the new one holds back.
+    let (shards, holds) = match world.reshards {
+        Some(_) => (2 * 16, bound("max_bytes")),
+        None => (world.shards as usize, 0),
+    };
     // Replies of a burst, and notices.
     let own = NOTICES + 4_096;
-    let events = bound("max_events") + shards * BATCH_EVENTS + own;
-    let bytes = bound("max_bytes") + shards * (BATCH_BYTES + LARGEST_PAYLOAD) + own * NOTICE_BYTES;
+    let events = bound("max_events") + shards * BATCH_EVENTS + own + holds / SMALLEST_PAYLOAD;
+    let bytes = bound("max_bytes") + holds + shards * (BATCH_BYTES + LARGEST_PAYLOAD) + own * NOTICE_BYTES;
     if host.events_max > events || host.bytes_max > bytes {
         problems.push(format!(
             "the queue held {} events and {} bytes, and may hold {events} and {bytes}",

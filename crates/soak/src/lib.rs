@@ -17,10 +17,14 @@
 //! - `judge`: what must hold. `shrink`: the least that still breaks it.
 
 mod at;
+mod came;
+mod commands;
+mod disk;
 mod host;
 mod judge;
 mod life;
 mod network;
+mod numbers;
 mod shrink;
 mod soak;
 mod trouble;

@@ -6,7 +6,6 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use shardwright_sim::{Acks, Action, Ready, Simulator, Target};
 use tokio::time::{Instant, advance, sleep_until};
 
@@ -39,6 +38,10 @@ pub struct Lived {
     pub resumes: u64,
     /// Commands that were answered.
     pub commands: u64,
+    /// Times that the host started anew.
+    pub restarts: u64,
+    /// Times that the bot went on with another number of shards.
+    pub reshards: u64,
 }
 
 /// What a broken promise looks like.
@@ -91,7 +94,13 @@ impl World {
             .start_paused(true)
             .build()
             .expect("a runtime");
-        let live = || runtime.block_on(async { Life::new(self).live().await });
+        let live = || {
+            runtime.block_on(async {
+                let unix_ms = self.options.started_at_unix_ms.unwrap_or(0);
+                shardwright::simulation::begin(Duration::from_millis(unix_ms));
+                Life::new(self).live().await
+            })
+        };
         panic::catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|_| {
             let panics = PANICS.take().unwrap_or_default();
             Err(Broken { problems: panics, history: Vec::new() })
@@ -150,10 +159,13 @@ impl<'a> Life<'a> {
         let counts = self.simulator.look(|seen| seen.counts);
         Ok(Lived {
             shard_hours: f64::from(self.world.shards) * end.as_secs_f64() / 3_600.0,
-            events: self.host.sessions.values().map(|log| log.came.len() as u64).sum(),
+            events: self.host.sessions.values().map(|log| log.came.len() as u64).sum::<u64>()
+                + self.host.numbers.len() as u64,
             identifies: counts.identified,
             resumes: counts.resumed,
             commands: self.host.replies,
+            restarts: self.host.restarts.len() as u64,
+            reshards: self.host.resharded,
         })
     }
 
@@ -213,16 +225,19 @@ impl<'a> Life<'a> {
                 self.stalled_until = self.stalled_until.max(Instant::now() + lasts);
             }
             What::HostRestarts(mode) => {
-                if !self.host.stopping {
+                if self.host.stopping.is_none() {
                     self.host.stop(*mode);
                 }
             }
+            What::HostDies => {
+                if self.host.stopping.is_none() {
+                    self.host.die();
+                }
+            }
+            What::Reshard(shards) => self.host.reshard(*shards),
             What::Burst(count) => (0..*count).for_each(|_| self.host.gateway_command()),
             What::RestartShard { shard, resume } => {
-                if !resume {
-                    self.host.gave_up.insert(*shard);
-                }
-                self.host.send(&restart_shard(*shard, *resume));
+                self.host.restart_shard(shard % self.host.shard_total(), *resume);
             }
             What::Frozen => {
                 let from = self.simulator.now();
@@ -243,7 +258,7 @@ impl<'a> Life<'a> {
                 }
             }
             What::Outage(host, _) => self.weather.set(host, None),
-            What::HostRestarts(_) => self.restart().await,
+            What::HostRestarts(_) | What::HostDies => self.restart().await,
             _ => {}
         }
     }
@@ -260,11 +275,13 @@ impl<'a> Life<'a> {
 
     /// A stopped client makes room for a new one.
     async fn restart(&mut self) {
-        if !self.host.stopping {
+        if self.host.stopping.is_none() {
             return;
         }
         self.until_closed().await;
-        sleep_until(Instant::now() + IDENTIFY_WINDOW).await;
+        if self.world.keeps.is_none() {
+            sleep_until(Instant::now() + IDENTIFY_WINDOW).await;
+        }
         self.host.start_anew();
     }
 
@@ -298,25 +315,12 @@ impl<'a> Life<'a> {
         let reset = Duration::from_millis(self.world.options.session_starts.reset_after_ms);
         let deadline = (self.began + reset).max(Instant::now()) + RECOVERY;
         // Traffic goes on until all are back, so that half-open links are found by their silence only.
-        while !self.host.is_ready() || !self.host.open.is_empty() {
-            self.host.poll();
-            // A person has mended what was wrong.
-            while let Some((shard, _)) = self.host.fatal.pop_first() {
-                self.host.gave_up.insert(shard);
-                self.host.send(&restart_shard(shard, false));
-            }
-            if !self.host.problems.is_empty() {
-                return;
-            }
-            if Instant::now() > deadline {
-                let status = self.host.client.status_json();
-                let open = self.host.open.len();
-                self.host.problem(&format!(
-                    "not all is well long after the troubles: {open} commands are open; {status}"
-                ));
-                return;
-            }
-            sleep_until(Instant::now() + self.world.poll_every).await;
+        self.until_well(deadline).await;
+        if let Some(shards) = self.world.reshards {
+            self.last_reshard(shards, deadline).await;
+        }
+        if !self.host.problems.is_empty() {
+            return;
         }
         let quiet = self.simulator.set_traffic(0.0);
         debug_assert!(quiet.is_ok());
@@ -338,6 +342,45 @@ impl<'a> Life<'a> {
         self.host.look_for_token(told.as_bytes());
     }
 
+    /// Waits until every shard is ready and every command answered.
+    async fn until_well(&mut self, deadline: Instant) {
+        while !self.host.is_ready() || !self.host.open.is_empty() {
+            self.host.poll();
+            // A person has mended what was wrong.
+            while let Some((shard, _)) = self.host.fatal.pop_first() {
+                if shard < self.host.shard_total() {
+                    self.host.restart_shard(shard, false);
+                }
+            }
+            if !self.host.problems.is_empty() {
+                return;
+            }
+            if Instant::now() > deadline {
+                let status = self.host.client.status_json();
+                let open = self.host.open.len();
+                self.host.problem(&format!(
+                    "not all is well long after the troubles: {open} commands are open; {status}"
+                ));
+                return;
+            }
+            sleep_until(Instant::now() + self.world.poll_every).await;
+        }
+    }
+
+    /// Whatever became of reshards amid the troubles, without any they succeed, if the day's session
+    /// starts suffice.
+    async fn last_reshard(&mut self, shards: u32, deadline: Instant) {
+        let failed = self.host.failed.len();
+        self.host.reshard(shards);
+        self.until_well(deadline).await;
+        if let Some(last) = self.host.failed.get(failed)
+            && !last.why.contains("session starts")
+        {
+            let problem = format!("without any trouble, {}", last.why);
+            self.host.problem(&problem);
+        }
+    }
+
     /// The client stops in time.
     async fn end(&mut self) {
         self.host.stop(shardwright::shard::StopMode::Close);
@@ -350,11 +393,6 @@ impl<'a> Life<'a> {
             self.host.problem(&format!("the simulator refused {action:?}: {error}"));
         }
     }
-}
-
-/// The command that restarts a shard.
-fn restart_shard(shard: u32, resume: bool) -> Value {
-    json!({"type": "restart_shard", "shard": shard, "resume": resume})
 }
 
 /// Keeps what panics while a thread lives through a world, instead of printing it.

@@ -1,0 +1,110 @@
+//! World events by their number, whichever session brought them: for bots that are resharded, where
+//! one shard's events come from two sessions at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use shardwright::config::Delivery;
+use shardwright_sim::Seen;
+
+/// A set of shards that came up and never took over, or perhaps did not.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    /// How many shards there were to be.
+    pub(crate) total: u32,
+    pub(crate) from: Duration,
+    pub(crate) to: Duration,
+    /// What the reply said.
+    pub(crate) why: String,
+}
+
+/// What came, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// The life of the host in which each came first.
+    lives: BTreeMap<u64, usize>,
+    last_of_guild: BTreeMap<u64, u64>,
+}
+
+impl Numbers {
+    /// Notes one: it is new and the next of its guild or, with `at_least_once` after a restart, one
+    /// that came before.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn add(
+        &mut self,
+        number: u64,
+        guild_id: u64,
+        is_replayed: bool,
+        (life, delivery): (usize, Delivery),
+    ) -> Result<(), String> {
+        if let Some(first) = self.lives.get(&number) {
+            if delivery == Delivery::AtLeastOnce && *first < life && is_replayed {
+                return Ok(());
+            }
+            return Err(format!("event {number} came twice"));
+        }
+        self.lives.insert(number, life);
+        let last = self.last_of_guild.insert(guild_id, number).unwrap_or(0);
+        if number < last {
+            return Err(format!("event {number} of guild {guild_id} came after {last}"));
+        }
+        Ok(())
+    }
+
+    /// How many came.
+    pub(crate) fn len(&self) -> usize {
+        self.lives.len()
+    }
+
+    /// Promise 1: what any session had brought for certain has reached the host. `since` is when the
+    /// host last died: what it had of sessions that were not resumed after that died with it.
+    pub(crate) fn missing(&self, seen: &Seen, failed: &[Failed], since: Duration) -> Vec<String> {
+        let acknowledged = acknowledged(seen, since);
+        let mut vain = BTreeSet::new();
+        let mut missing = Vec::new();
+        for sent in &seen.dispatches {
+            let is_vain = |failed: &&Failed| {
+                failed.total == sent.shard[1] && (failed.from..=failed.to).contains(&sent.at)
+            };
+            if sent.t == "READY" && failed.iter().any(|failed| is_vain(&failed)) {
+                vain.insert(&sent.session);
+            }
+            let Some(number) = sent.number.filter(|number| !self.lives.contains_key(number)) else {
+                continue;
+            };
+            let newest = acknowledged.get(sent.session.as_str());
+            if newest.is_some_and(|newest| sent.s <= *newest) && !vain.contains(&sent.session) {
+                let [shard, total] = sent.shard;
+                missing.push(format!(
+                    "shard {shard} of {total}: never came: {} {} of session {}, event {number}",
+                    sent.t, sent.s, sent.session
+                ));
+            }
+        }
+        missing
+    }
+}
+
+/// The newest dispatch of each session that the client has said it has.
+fn acknowledged(seen: &Seen, since: Duration) -> BTreeMap<&str, u64> {
+    let mut began = BTreeMap::new();
+    for sent in &seen.dispatches {
+        began.entry(sent.session.as_str()).or_insert(sent.at);
+    }
+    let beats = seen.heartbeats.iter().filter_map(|beat| {
+        let session = seen.connections.get(&beat.connection)?.session.as_deref()?;
+        // A connection may have had another session before.
+        let is_its = *began.get(session)? < beat.at;
+        Some((session, beat.d.filter(|_| is_its)?, beat.at))
+    });
+    let resumes = seen.resumes.iter().filter(|resume| resume.outcome.is_accepted());
+    let resumes = resumes.map(|resume| (resume.session.as_str(), resume.seq, resume.at));
+    let mut newest = BTreeMap::new();
+    for (session, seq, _) in beats.chain(resumes).filter(|(_, _, at)| *at >= since) {
+        let known = newest.entry(session).or_insert(seq);
+        *known = seq.max(*known);
+    }
+    newest
+}

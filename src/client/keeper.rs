@@ -241,6 +241,7 @@ impl Keeper {
     pub(super) async fn run(&self, fleet: impl Fn(&mut dyn FnMut(&Fleet))) {
         loop {
             tokio::select! {
+                biased;
                 () = sleep(LOOK_EVERY) => {}
                 () = self.hurry.notified() => {}
             }

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use shardwright::queue::Event;
 
 use crate::host::{self, Host};
-use crate::numbers::Failed;
 
 impl Host<'_> {
     /// Sends a command of some kind.
@@ -48,22 +47,24 @@ impl Host<'_> {
     /// Asks for another number of shards.
     pub(crate) fn reshard(&mut self, shards: u32) {
         if let Some(id) = self.send(&json!({"type": "reshard", "shards": shards})) {
-            self.resharding.insert(id, (self.simulator.now(), shards));
+            self.resharding.insert(id);
         }
     }
 
     /// Takes note of a reply, if it is that to a reshard.
     pub(crate) fn resharded(&mut self, reply: &Event) {
-        let Some((from, total)) = self.resharding.remove(&reply.command_id) else { return };
+        if !self.resharding.remove(&reply.command_id) {
+            return;
+        }
         if reply.status == 0 {
             self.resharded += 1;
             return;
         }
-        let why = String::from_utf8_lossy(reply.data());
+        let why = String::from_utf8_lossy(reply.data()).into_owned();
         if why.contains("bug in the engine") {
-            self.problem(&format!("resharding to {total}: {why}"));
+            self.problem(&why);
         }
-        self.failed.push(Failed { total, from, to: self.simulator.now(), why: why.into_owned() });
+        self.failed.push(why);
     }
 
     /// How many shards the bot has now.

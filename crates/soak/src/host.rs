@@ -1,25 +1,23 @@
 //! The program around the client: takes events, sends commands, and notes what it was told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use shardwright::config::Delivery;
-use shardwright::queue::{Event, EventKind, FLAG_REPLAYED, NO_SHARD, PollError};
+use shardwright::queue::{Event, EventKind, NO_SHARD, PollError};
 use shardwright::shard::StopMode;
 use shardwright::{Client, Config};
 use shardwright_sim::Simulator;
 use tokio::runtime::Handle;
 
 use crate::at::At;
-use crate::came::{Came, SessionLog};
+use crate::came::SessionLog;
 use crate::disk::Disk;
 use crate::network::Weather;
-use crate::numbers::{Failed, Numbers};
-use crate::trouble::UNNUMBERED;
+use crate::numbers::Numbers;
 use crate::world::World;
 
 /// Events taken at once.
@@ -36,9 +34,9 @@ const STALE: Duration = Duration::from_secs(14 * 60);
 
 /// One shard as the host sees it.
 #[derive(Debug, Default)]
-struct View {
+pub(crate) struct View {
     state: String,
-    session: Option<String>,
+    pub(crate) session: Option<String>,
 }
 
 /// The host and what it was told.
@@ -48,7 +46,7 @@ pub(crate) struct Host<'a> {
     weather: Weather,
     pub(crate) client: Client,
     /// Where it keeps its sessions, if it does.
-    disk: Option<Disk>,
+    pub(crate) disk: Option<Disk>,
     /// What it took and has not finished, with `at_least_once`.
     hand: Vec<Event>,
     /// Whether the client stops or has stopped, and since when.
@@ -57,17 +55,19 @@ pub(crate) struct Host<'a> {
     is_dead: bool,
     /// Whether its stream of events has ended.
     pub(crate) closed: bool,
-    shards: BTreeMap<u32, View>,
+    pub(crate) shards: BTreeMap<u32, View>,
     /// The sessions that came, by id, unless the bot is resharded.
     pub(crate) sessions: BTreeMap<String, SessionLog>,
     /// The world's events that came, if the bot is resharded.
     pub(crate) numbers: Numbers,
-    /// Reshards without a reply: since when, and to how many shards.
-    pub(crate) resharding: BTreeMap<u64, (Duration, u32)>,
-    /// Reshards that failed.
-    pub(crate) failed: Vec<Failed>,
+    /// Reshards without a reply.
+    pub(crate) resharding: BTreeSet<u64>,
+    /// Why reshards failed.
+    pub(crate) failed: Vec<String>,
     /// Reshards that were done.
     pub(crate) resharded: u64,
+    /// When another set of shards took over, and how many they are.
+    pub(crate) switches: Vec<(Duration, u32)>,
     /// Commands without a reply.
     pub(crate) open: BTreeSet<u64>,
     /// Commands that were answered.
@@ -85,6 +85,8 @@ pub(crate) struct Host<'a> {
     /// The largest queue that was seen.
     pub(crate) events_max: usize,
     pub(crate) bytes_max: usize,
+    /// Of all that it was told, in its order.
+    pub(crate) digest: DefaultHasher,
     /// What must not be.
     pub(crate) problems: Vec<String>,
     pub(crate) rng: fastrand::Rng,
@@ -107,9 +109,10 @@ impl<'a> Host<'a> {
             shards: BTreeMap::new(),
             sessions: BTreeMap::new(),
             numbers: Numbers::default(),
-            resharding: BTreeMap::new(),
+            resharding: BTreeSet::new(),
             failed: Vec::new(),
             resharded: 0,
+            switches: Vec::new(),
             open: BTreeSet::new(),
             replies: 0,
             dropped: 0,
@@ -119,6 +122,7 @@ impl<'a> Host<'a> {
             died: Vec::new(),
             events_max: 0,
             bytes_max: 0,
+            digest: DefaultHasher::new(),
             problems: Vec::new(),
             rng: fastrand::Rng::with_seed(world.seed),
         }
@@ -167,9 +171,7 @@ impl<'a> Host<'a> {
             log.last = 0;
             log.given_up |= self.disk.is_none() || is_stale;
         }
-        for (from, total) in std::mem::take(&mut self.resharding).into_values() {
-            self.failed.push(Failed { total, from, to: now, why: "the host restarted".to_owned() });
-        }
+        self.resharding.clear();
         self.client = started(self.world, &self.weather, self.disk.as_ref());
         (self.stopping, self.closed, self.is_dead) = (None, false, false);
         self.shards.clear();
@@ -184,18 +186,19 @@ impl<'a> Host<'a> {
 
     // -- events -------------------------------------------------------------------------------
 
-    /// Takes what is in the queue.
-    pub(crate) fn poll(&mut self) {
+    /// Takes what is in the queue. Whether there was anything to take, or to finish from before.
+    pub(crate) fn poll(&mut self) -> bool {
         let queue = Arc::clone(self.client.queue());
         self.events_max = self.events_max.max(queue.len());
         self.bytes_max = self.bytes_max.max(queue.bytes());
-        self.finish();
+        let mut has_worked = self.finish();
         while !self.closed {
             let mut events = Vec::new();
             match queue.poll(BATCH, Some(Duration::ZERO), |event| events.push(event)) {
-                Ok(0) => return,
+                Ok(0) => return has_worked,
                 Ok(_) if self.is_dead => {}
                 Ok(_) => {
+                    has_worked = true;
                     self.finish();
                     self.hand = events;
                     // Taken is done, unless what is not finished comes again.
@@ -207,18 +210,22 @@ impl<'a> Host<'a> {
                 Err(error) => self.problem(&format!("poll: {error}")),
             }
         }
-        self.finish();
+        self.finish() || has_worked
     }
 
-    /// Finishes what it has in its hands, and releases it.
-    fn finish(&mut self) {
+    /// Finishes what it has in its hands, if anything, and releases it.
+    fn finish(&mut self) -> bool {
         let events = std::mem::take(&mut self.hand);
-        events.iter().for_each(|event| self.take(event));
+        for event in &events {
+            self.take(event);
+        }
+        !events.is_empty()
     }
 
     /// Takes one event.
     fn take(&mut self, event: &Event) {
         let data = event.data();
+        (event.kind, event.shard_id, event.seq, event.flags, data).hash(&mut self.digest);
         if event.kind == EventKind::Dispatch {
             self.dispatch(event);
             return;
@@ -254,8 +261,10 @@ impl<'a> Host<'a> {
             return;
         }
         let (from, to) = (change["from"].as_str(), change["to"].as_str());
-        if reason.starts_with("resharded from ") {
+        if let Some((_, total)) = reason.split_once("resharded from ") {
             // It is another one than had this number before.
+            let total = total.rsplit(' ').next().and_then(|total| total.parse().ok()).unwrap_or(0);
+            self.switches.push((self.simulator.now(), total));
             self.shards.remove(&shard_id);
             self.fatal.remove(&shard_id);
         }
@@ -267,101 +276,6 @@ impl<'a> Host<'a> {
         if to == Some("fatal") && change["close_code"] != 4014 {
             self.problem(&format!("shard {shard_id} is fatal without a cause: {change}"));
         }
-    }
-
-    /// A dispatch: the next of its session, and nothing else.
-    fn dispatch(&mut self, event: &Event) {
-        #[derive(Deserialize)]
-        struct Shows<'a> {
-            session_id: Option<&'a str>,
-            nonce: Option<Value>,
-        }
-        let (shard_id, seq) = (event.shard_id, event.seq);
-        let name = String::from_utf8_lossy(event.name()).into_owned();
-        let shows = match name.as_str() {
-            // Its nonce is that of the request.
-            "GUILD_MEMBERS_CHUNK" => Ok(Shows { session_id: None, nonce: None }),
-            _ if self.world.reshards.is_some() => serde_json::from_slice(event.data()),
-            "READY" | "MESSAGE_CREATE" => serde_json::from_slice::<Shows<'_>>(event.data()),
-            _ => serde_json::from_slice::<IgnoredAny>(event.data())
-                .map(|_| Shows { session_id: None, nonce: None }),
-        };
-        let Ok(shows) = shows else {
-            self.problem(&format!("shard {shard_id}: {name} {seq} is not the JSON that was sent"));
-            return;
-        };
-        let number = shows.nonce.and_then(|nonce| nonce.as_str()?.parse().ok());
-        let problem = if self.world.reshards.is_some() {
-            self.numbered(event, number)
-        } else {
-            if name == "READY" {
-                self.session_began(shard_id, shows.session_id.unwrap_or_default());
-            }
-            self.sequenced(event, Came { seq, name: name.clone(), number })
-        };
-        if let Err(problem) = problem {
-            self.problem(&format!("shard {shard_id}: {name} {seq} {problem}"));
-        }
-    }
-
-    /// READY of a new session.
-    fn session_began(&mut self, shard_id: u32, id: &str) {
-        self.shards.entry(shard_id).or_default().session = Some(id.to_owned());
-        let log = SessionLog::new(shard_id, self.simulator.now());
-        if self.sessions.insert(id.to_owned(), log).is_some() {
-            self.problem(&format!("shard {shard_id}: a session had two READYs"));
-        }
-    }
-
-    /// A dispatch is the next of its session.
-    fn sequenced(&mut self, event: &Event, came: Came) -> Result<(), String> {
-        let is_first = self.shards.get(&event.shard_id).is_none_or(|view| view.session.is_none());
-        if is_first && self.disk.is_some() {
-            self.session_goes_on(event.shard_id);
-        }
-        let view = self.shards.entry(event.shard_id).or_default();
-        let log = view.session.as_ref().and_then(|id| self.sessions.get_mut(id));
-        match log {
-            // A queue that drops may drop a READY too.
-            None if self.world.drops_oldest() => Ok(()),
-            None => Err("came before READY".to_owned()),
-            // Sent by a trouble, and no part of a session.
-            Some(_) if came.seq == 0 && came.name == UNNUMBERED => Ok(()),
-            Some(log) if came.seq <= log.last && came.name != "READY" && self.world.drops_oldest() => {
-                // The READY of another session was dropped.
-                view.session = None;
-                Ok(())
-            }
-            Some(log) => log.add(came, is_replayed(event), self.world.keeps.unwrap_or_default()),
-        }
-    }
-
-    /// The first event of a shard after a restart is none of a new session: it goes on with that which
-    /// was resumed first.
-    fn session_goes_on(&mut self, shard_id: u32) {
-        let since = self.restarts.last().copied().unwrap_or_default();
-        let resumed = self.simulator.look(|seen| {
-            let mut resumes = seen.resumes.iter().rev().take_while(|resume| resume.at >= since);
-            let mut first = None;
-            while let Some(resume) = resumes.next() {
-                if resume.outcome.is_accepted() && resume.shard.map(|of| of[0]) == Some(shard_id) {
-                    first = Some(resume.session.clone());
-                }
-            }
-            first
-        });
-        let Some(id) = resumed else { return };
-        let now = self.simulator.now();
-        // One whose READY died with the host is new.
-        self.sessions.entry(id.clone()).or_insert_with(|| SessionLog::new(shard_id, now));
-        self.shards.entry(shard_id).or_default().session = Some(id);
-    }
-
-    /// A dispatch of whichever session: one of the world's events is new, and the next of its guild.
-    fn numbered(&mut self, event: &Event, number: Option<u64>) -> Result<(), String> {
-        let Some(number) = number else { return Ok(()) };
-        let now = (self.restarts.len(), self.world.keeps.unwrap_or_default());
-        self.numbers.add(number, event.guild_id, is_replayed(event), now)
     }
 
     /// The token must not be told, whoever asks.
@@ -389,11 +303,6 @@ impl<'a> Host<'a> {
             self.problems.push(format!("{}: {problem}", At(self.simulator.now())));
         }
     }
-}
-
-/// Whether it is said to have been sent before.
-fn is_replayed(event: &Event) -> bool {
-    event.flags & FLAG_REPLAYED != 0
 }
 
 /// A client that was started.

@@ -14,6 +14,7 @@ use crate::came::Came;
 use crate::host::Host;
 use crate::life::Freeze;
 use crate::network::Weather;
+use crate::numbers::Charges;
 use crate::world::World;
 
 /// Session starts that the client keeps in reserve, by default.
@@ -52,7 +53,8 @@ pub(crate) fn judge(
     simulator.look(|seen| {
         if world.reshards.is_some() {
             let died = host.died.last().copied().unwrap_or_default();
-            problems.extend(host.numbers.missing(seen, &host.failed, died));
+            let charges = Charges::new(seen, &host.restarts, &host.switches);
+            problems.extend(host.numbers.missing(seen, &charges, died));
         }
         nothing_lost(host, world, seen, &mut problems);
         no_needless_identify(host, seen, &mut problems);
@@ -141,7 +143,12 @@ fn no_needless_identify(host: &Host<'_>, seen: &Seen, problems: &mut Vec<String>
         {
             continue;
         }
+        // What came since shows that the resumes before it bore fruit.
+        let newest = log.came.last().map_or(0, |came| came.seq);
+        let came = |sent: &&DispatchRecord| sent.session == *id && sent.s == newest;
+        let newest_at = seen.dispatches.iter().find(came).map(|sent| sent.at);
         let resumes: Vec<_> = seen.resumes.iter().filter(|resume| resume.session == *id).collect();
+        let fruitless = resumes.iter().filter(|resume| Some(resume.at) > newest_at).count();
         let refused = resumes.iter().any(|resume| {
             matches!(resume.outcome, Outcome::InvalidSession { .. } | Outcome::Closed { .. })
         });
@@ -156,15 +163,14 @@ fn no_needless_identify(host: &Host<'_>, seen: &Seen, problems: &mut Vec<String>
         });
         let enough = if normal { 1 } else { MANY_RESUMES };
         // Connections that ended before their RESUME was looked at may have been for this session.
-        let unknown = seen
-            .connections
-            .values()
-            .filter(|connection| connection.session.is_none() && Some(connection.opened) >= began);
-        if !refused && !closed && resumes.len() + unknown.count() < enough {
+        let unknown = seen.connections.values().filter(|connection| {
+            connection.session.is_none() && Some(connection.opened) >= newest_at
+        });
+        if !refused && !closed && fruitless + unknown.count() < enough {
             problems.push(format!(
-                "shard {}: session {id} was given up after {} resumes, though Discord kept it",
-                log.shard_id,
-                resumes.len()
+                "shard {}: session {id} was given up after {fruitless} fruitless resumes, though Discord \
+                 kept it",
+                log.shard_id
             ));
         }
     }
@@ -243,7 +249,8 @@ fn queue_bounded(host: &Host<'_>, world: &World, problems: &mut Vec<String>) {
     // Replies of a burst, and notices.
     let own = NOTICES + 4_096;
     let events = bound("max_events") + shards * BATCH_EVENTS + own + holds / SMALLEST_PAYLOAD;
-    let bytes = bound("max_bytes") + holds + shards * (BATCH_BYTES + LARGEST_PAYLOAD) + own * NOTICE_BYTES;
+    let bytes =
+        bound("max_bytes") + holds + shards * (BATCH_BYTES + LARGEST_PAYLOAD) + own * NOTICE_BYTES;
     if host.events_max > events || host.bytes_max > bytes {
         problems.push(format!(
             "the queue held {} events and {} bytes, and may hold {events} and {bytes}",

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::Hasher;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::time::Duration;
 
-use shardwright_sim::{Acks, Action, Ready, Simulator, Target};
+use shardwright_sim::{Action, Simulator};
 use tokio::time::{Instant, advance, sleep_until};
 
 use crate::host::Host;
@@ -15,12 +16,11 @@ use crate::network::Weather;
 use crate::trouble::{GuildTrouble, What};
 use crate::world::World;
 
-/// Patience with the recovery once all troubles are over: a connection that nothing was read from, a
-/// backoff, a wait for READY, and commands behind their limit.
-const RECOVERY: Duration = Duration::from_secs(45 * 60);
-
 /// What a new client knows nothing of: the identifies of the one before it.
 const IDENTIFY_WINDOW: Duration = Duration::from_millis(5_250);
+
+/// A host dies while it works, if there is anything to do in this time.
+const WORK: Duration = Duration::from_secs(30);
 
 /// Patience with a client that stops.
 const STOP: Duration = Duration::from_secs(30);
@@ -42,6 +42,8 @@ pub struct Lived {
     pub restarts: u64,
     /// Times that the bot went on with another number of shards.
     pub reshards: u64,
+    /// A digest of all that the host was told, in its order.
+    pub digest: u64,
 }
 
 /// What a broken promise looks like.
@@ -109,14 +111,14 @@ impl World {
 }
 
 /// A world that is lived through.
-struct Life<'a> {
-    world: &'a World,
-    simulator: Simulator,
-    weather: Weather,
-    host: Host<'a>,
-    began: Instant,
+pub(crate) struct Life<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) simulator: Simulator,
+    pub(crate) weather: Weather,
+    pub(crate) host: Host<'a>,
+    pub(crate) began: Instant,
     /// Until when the host looks at nothing.
-    stalled_until: Instant,
+    pub(crate) stalled_until: Instant,
     freezes: Vec<Freeze>,
     rng: fastrand::Rng,
 }
@@ -166,6 +168,7 @@ impl<'a> Life<'a> {
             commands: self.host.replies,
             restarts: self.host.restarts.len() as u64,
             reshards: self.host.resharded,
+            digest: self.host.digest.finish(),
         })
     }
 
@@ -231,6 +234,11 @@ impl<'a> Life<'a> {
             }
             What::HostDies => {
                 if self.host.stopping.is_none() {
+                    // Amid its work, which is when it matters.
+                    let until = Instant::now() + WORK;
+                    while !self.host.poll() && Instant::now() < until {
+                        sleep_until(Instant::now() + self.world.poll_every).await;
+                    }
                     self.host.die();
                 }
             }
@@ -274,7 +282,7 @@ impl<'a> Life<'a> {
     }
 
     /// A stopped client makes room for a new one.
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         if self.host.stopping.is_none() {
             return;
         }
@@ -298,89 +306,6 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// All is well again, and in some time everybody is.
-    async fn recover(&mut self) {
-        self.stalled_until = Instant::now();
-        self.restart().await;
-        self.weather.clear();
-        self.simulator.clear_faults();
-        self.act(&Action::Ready { shard: None, ready: Ready::AtOnce });
-        for action in [
-            Action::Slow { target: Target::All, bytes_per_second: None },
-            Action::Acks { target: Target::All, acks: Acks::Normal },
-            Action::Stall { target: Target::All, stall: false },
-        ] {
-            self.act(&action);
-        }
-        let reset = Duration::from_millis(self.world.options.session_starts.reset_after_ms);
-        let deadline = (self.began + reset).max(Instant::now()) + RECOVERY;
-        // Traffic goes on until all are back, so that half-open links are found by their silence only.
-        self.until_well(deadline).await;
-        if let Some(shards) = self.world.reshards {
-            self.last_reshard(shards, deadline).await;
-        }
-        if !self.host.problems.is_empty() {
-            return;
-        }
-        let quiet = self.simulator.set_traffic(0.0);
-        debug_assert!(quiet.is_ok());
-        // A half-open link may look ready until a heartbeat is missed, so nobody is back for certain
-        // before two of them; then there has been time for everything to arrive, too.
-        for _ in 0..2 {
-            let interval = Duration::from_millis(self.world.options.heartbeat_interval_ms);
-            let until = Instant::now() + 3 * interval;
-            while Instant::now() < until || !self.host.is_ready() {
-                self.host.poll();
-                if Instant::now() > deadline + RECOVERY || !self.host.problems.is_empty() {
-                    self.host.problem("a shard was lost again without a trouble");
-                    return;
-                }
-                sleep_until(Instant::now() + self.world.poll_every).await;
-            }
-        }
-        let told = self.host.client.status_json() + &self.host.client.metrics_text();
-        self.host.look_for_token(told.as_bytes());
-    }
-
-    /// Waits until every shard is ready and every command answered.
-    async fn until_well(&mut self, deadline: Instant) {
-        while !self.host.is_ready() || !self.host.open.is_empty() {
-            self.host.poll();
-            // A person has mended what was wrong.
-            while let Some((shard, _)) = self.host.fatal.pop_first() {
-                if shard < self.host.shard_total() {
-                    self.host.restart_shard(shard, false);
-                }
-            }
-            if !self.host.problems.is_empty() {
-                return;
-            }
-            if Instant::now() > deadline {
-                let status = self.host.client.status_json();
-                let open = self.host.open.len();
-                self.host.problem(&format!(
-                    "not all is well long after the troubles: {open} commands are open; {status}"
-                ));
-                return;
-            }
-            sleep_until(Instant::now() + self.world.poll_every).await;
-        }
-    }
-
-    /// Whatever became of reshards amid the troubles, without any they succeed, if the day's session
-    /// starts suffice.
-    async fn last_reshard(&mut self, shards: u32, deadline: Instant) {
-        let failed = self.host.failed.len();
-        self.host.reshard(shards);
-        self.until_well(deadline).await;
-        if let Some(last) = self.host.failed.get(failed)
-            && !last.why.contains("session starts")
-        {
-            let problem = format!("without any trouble, {}", last.why);
-            self.host.problem(&problem);
-        }
-    }
-
     /// The client stops in time.
     async fn end(&mut self) {
         self.host.stop(shardwright::shard::StopMode::Close);
@@ -388,7 +313,7 @@ impl<'a> Life<'a> {
     }
 
     /// Has the simulator do something.
-    fn act(&mut self, action: &Action) {
+    pub(crate) fn act(&mut self, action: &Action) {
         if let Err(error) = self.simulator.act(action) {
             self.host.problem(&format!("the simulator refused {action:?}: {error}"));
         }
@@ -416,12 +341,20 @@ fn collect_panics() {
 mod tests {
     use super::*;
 
-    /// What makes a seed worth printing.
+    /// What makes a seed worth printing. Worlds with kept sessions and reshards, with one, with neither.
     #[test]
     fn a_world_repeats_itself() {
-        let live = || World::new(47).run().expect("a good world");
-        let once = live();
-        assert!(once.events > 100 && once.identifies > 0 && once.resumes > 0, "{once:?}");
-        assert_eq!(once, live());
+        for (keeps, reshards) in [(false, false), (true, false), (false, true), (true, true)] {
+            let is_such = |world: &World| {
+                (world.keeps.is_some(), world.reshards.is_some()) == (keeps, reshards)
+                    && (3.0..9.0).contains(&world.shard_hours())
+            };
+            let world = (47..1_000).map(World::new).find(is_such).expect("some day");
+            let live = || world.run().expect("a good world");
+            let once = live();
+            assert!(once.events > 100 && once.identifies > 0 && once.resumes > 0, "{once:?}");
+            assert!((once.reshards > 0) == reshards && (once.restarts > 0 || !keeps), "{once:?}");
+            assert_eq!(once, live(), "{world}");
+        }
     }
 }

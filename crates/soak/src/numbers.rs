@@ -1,22 +1,11 @@
 //! World events by their number, whichever session brought them: for bots that are resharded, where
 //! one shard's events come from two sessions at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shardwright::config::Delivery;
 use shardwright_sim::Seen;
-
-/// A set of shards that came up and never took over, or perhaps did not.
-#[derive(Debug, Clone)]
-pub(crate) struct Failed {
-    /// How many shards there were to be.
-    pub(crate) total: u32,
-    pub(crate) from: Duration,
-    pub(crate) to: Duration,
-    /// What the reply said.
-    pub(crate) why: String,
-}
 
 /// What came, by number.
 #[derive(Debug, Default)]
@@ -58,25 +47,20 @@ impl Numbers {
         self.lives.len()
     }
 
-    /// Promise 1: what any session had brought for certain has reached the host. `since` is when the
-    /// host last died: what it had of sessions that were not resumed after that died with it.
-    pub(crate) fn missing(&self, seen: &Seen, failed: &[Failed], since: Duration) -> Vec<String> {
+    /// Promise 1: what a session of the set in charge had brought for certain has reached the host.
+    /// `since` is when the host last died: what it had of sessions that were not resumed after that died
+    /// with it.
+    pub(crate) fn missing(&self, seen: &Seen, charges: &Charges, since: Duration) -> Vec<String> {
         let acknowledged = acknowledged(seen, since);
-        let mut vain = BTreeSet::new();
         let mut missing = Vec::new();
         for sent in &seen.dispatches {
-            let is_vain = |failed: &&Failed| {
-                failed.total == sent.shard[1] && (failed.from..=failed.to).contains(&sent.at)
-            };
-            if sent.t == "READY" && failed.iter().any(|failed| is_vain(&failed)) {
-                vain.insert(&sent.session);
-            }
+            let [shard, total] = sent.shard;
+            let newest = acknowledged.get(sent.session.as_str());
             let Some(number) = sent.number.filter(|number| !self.lives.contains_key(number)) else {
                 continue;
             };
-            let newest = acknowledged.get(sent.session.as_str());
-            if newest.is_some_and(|newest| sent.s <= *newest) && !vain.contains(&sent.session) {
-                let [shard, total] = sent.shard;
+            if newest.is_some_and(|newest| sent.s <= *newest) && charges.at(sent.at) == Some(total)
+            {
                 missing.push(format!(
                     "shard {shard} of {total}: never came: {} {} of session {}, event {number}",
                     sent.t, sent.s, sent.session
@@ -84,6 +68,31 @@ impl Numbers {
             }
         }
         missing
+    }
+}
+
+/// How many shards the set had that was in charge, and since when.
+pub(crate) struct Charges(BTreeMap<Duration, u32>);
+
+impl Charges {
+    /// The sets that took over are known to the host, that of each start to the simulator.
+    pub(crate) fn new(seen: &Seen, starts: &[Duration], switches: &[(Duration, u32)]) -> Self {
+        let mut charges: BTreeMap<Duration, u32> = switches.iter().copied().collect();
+        for start in [Duration::ZERO].iter().chain(starts) {
+            let identifies = seen.identifies.iter().map(|it| (it.at, Some(it.shard), &it.outcome));
+            let resumes = seen.resumes.iter().map(|it| (it.at, it.shard, &it.outcome));
+            let began =
+                identifies.chain(resumes).filter(|(at, _, how)| at >= start && how.is_accepted());
+            if let Some((_, Some([_, total]), _)) = began.min_by_key(|(at, ..)| *at) {
+                charges.insert(*start, total);
+            }
+        }
+        Self(charges)
+    }
+
+    /// The number of shards at some time.
+    fn at(&self, at: Duration) -> Option<u32> {
+        self.0.range(..=at).next_back().map(|(_, total)| *total)
     }
 }
 

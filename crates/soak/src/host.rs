@@ -171,7 +171,9 @@ impl<'a> Host<'a> {
             log.last = 0;
             log.given_up |= self.disk.is_none() || is_stale;
         }
-        self.resharding.clear();
+        if !std::mem::take(&mut self.resharding).is_empty() {
+            self.numbers.cut_short.insert(self.restarts.len());
+        }
         self.client = started(self.world, &self.weather, self.disk.as_ref());
         (self.stopping, self.closed, self.is_dead) = (None, false, false);
         self.shards.clear();

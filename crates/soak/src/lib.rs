@@ -15,6 +15,9 @@
 //! a guild in their order, and whatever became of it, a last reshard without trouble succeeds. Worlds
 //! whose queue drops events have neither, for what it drops cannot be told from what was lost.
 //!
+//! A known gap: a host that restarts amid a reshard may get again, flagged, what the old set of shards had
+//! delivered and the new one not yet, with `at_most_once` too.
+//!
 //! A host that dies leaves what it had written by then, and its client is aborted; a client that is
 //! really killed is what `tests/client/killed.rs` has.
 //!

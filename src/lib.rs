@@ -22,6 +22,7 @@ pub mod queue;
 pub mod rest;
 mod sessions;
 pub mod shard;
+pub mod simulation;
 mod sync;
 pub mod transport;
 

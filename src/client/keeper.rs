@@ -26,6 +26,7 @@ use crate::sessions::{
     FRESH, History, LastStart, Owner, SessionFile, Stored, TakenFile, Write, session_tag, wall_ms,
 };
 use crate::shard::{GuildIndex, Guilds, Session};
+use crate::simulation;
 
 /// Time between two looks at the shards.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -239,6 +240,7 @@ impl Keeper {
     pub(super) async fn run(&self, fleet: impl Fn(&mut dyn FnMut(&Fleet))) {
         loop {
             tokio::select! {
+                biased;
                 () = sleep(LOOK_EVERY) => {}
                 () = self.hurry.notified() => {}
             }
@@ -401,9 +403,13 @@ impl Job {
 }
 
 /// Does something that may block, in a thread that may wait; a disk that hangs holds up nobody for long.
+/// In a simulation a disk takes no time.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
+    if simulation::is_here() {
+        return work();
+    }
     match timeout(DISK_PATIENCE, spawn_blocking(work)).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err("it met a bug in the engine".to_owned()),

@@ -37,8 +37,10 @@ impl Shared {
         });
         let mut stop = self.stop.subscribe();
         let plan = tokio::select! {
-            plan = self.prepare() => plan,
+            // First: a stop from before this task began would not be a change to those that look later.
+            biased;
             _ = stop.wait_for(Option::is_some) => None,
+            plan = self.prepare() => plan,
         };
         if let Some(plan) = plan {
             self.run_shards(plan, &mut stop).await;

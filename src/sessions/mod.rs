@@ -8,7 +8,7 @@
 mod sqlite;
 mod taken;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -18,6 +18,7 @@ pub(crate) use self::sqlite::{History, LastStart, SessionFile, Stored, Write};
 pub(crate) use self::taken::TakenFile;
 use crate::config::Config;
 use crate::protocol::Token;
+use crate::simulation;
 
 /// Sessions that were alive this long ago are not tried: Discord keeps them for a few minutes after a
 /// connection is lost, and says no number. A try costs no identify, only a second or two.
@@ -74,8 +75,7 @@ fn tag(bytes: &[u8]) -> [u8; 16] {
 
 /// Milliseconds since 1970, the only clock that a restart does not reset.
 pub(crate) fn wall_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(simulation::since_1970().as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! new one has brought first is held; from then on whoever is first delivers, and the other's twin is
 //! dropped. Both get the events of a guild in the same order, so the one that is ahead always brings
 //! the next one, and the order is kept across the switch.
+//!
+//! An old shard may lose its session meanwhile, and with it some events. What the new set holds of those
+//! comes before whatever the old shard's next session brings; see [`Stream::has_gap`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -66,6 +69,8 @@ struct State {
     /// Guilds that READY listed and GUILD_CREATE has not brought: old set, new set.
     unsent: [HashSet<u64>; 2],
     held_bytes: usize,
+    /// Events of the new set that were held so far.
+    holds: u64,
     /// Shards of the old set that know of this.
     joined: usize,
     /// Twins that were dropped.
@@ -75,15 +80,19 @@ struct State {
 /// The events of one guild that only one set has brought, oldest first.
 #[derive(Default)]
 struct Stream {
-    old: VecDeque<u64>,
+    old: VecDeque<Ahead>,
     new: VecDeque<Ahead>,
+    /// The old set's shard began another session before the switch. If its events are not among those
+    /// that the new set holds, they are from before or from after those. Until that is known they are held
+    /// too.
+    has_gap: bool,
 }
 
-/// An event that the new set has brought and the old one not.
+/// An event that one set has brought and the other not.
 struct Ahead {
     content: u64,
-    /// The event, while it is held.
-    held: Option<Event>,
+    /// The event, while it is held, and how many were held before it.
+    held: Option<(u64, Event)>,
 }
 
 /// What becomes of an event.
@@ -136,11 +145,19 @@ impl Overlap {
         state.phase = Phase::Switched;
         state.held_bytes = 0;
         let mut events = Vec::new();
-        for ahead in state.streams.values_mut().flat_map(|stream| &mut stream.new) {
-            events.extend(ahead.held.take());
+        for stream in state.streams.values_mut() {
+            // By now both have brought what there was: what only the old set has is from before.
+            let mut newest = 0;
+            for ahead in stream.old.iter_mut().chain(&mut stream.new) {
+                if let Some((number, event)) = ahead.held.take() {
+                    newest = number.max(newest);
+                    events.push((newest, event));
+                }
+            }
         }
-        // Of each guild they are in order already; so they are as they came for people who look.
-        events.sort_by_key(|event| event.received_ns);
+        // As they came, for people who look; those of a guild are in their order already, and stay so.
+        events.sort_by_key(|(number, _)| *number);
+        let mut events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
         self.queue.push_anyway(&mut events);
     }
 
@@ -158,7 +175,14 @@ impl Overlap {
 
     /// The new set did not come up.
     pub(crate) fn abandon(&self) {
-        *self.lock() = State { phase: Phase::Abandoned, ..State::default() };
+        let mut state = self.lock();
+        let streams = std::mem::take(&mut state.streams);
+        let held = streams.into_values().flat_map(|stream| stream.old);
+        let mut events: Vec<_> = held.filter_map(|ahead| ahead.held).collect();
+        events.sort_by_key(|(number, _)| *number);
+        let mut events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
+        self.queue.push_anyway(&mut events);
+        *state = State { phase: Phase::Abandoned, ..State::default() };
     }
 
     /// Takes over a batch as [`EventQueue::push`] does, less what the host has or gets otherwise.
@@ -179,15 +203,15 @@ impl Overlap {
     }
 
     fn push_all(&self, state: &mut State, side: Side, batch: &mut Vec<Event>) {
-        batch.retain(|event| match state.judge(side, event) {
-            Verdict::Deliver => true,
-            Verdict::Held => false,
-            Verdict::Drop => {
-                event.forgo();
-                false
+        let mut told = Vec::with_capacity(batch.len());
+        for event in batch.drain(..) {
+            match state.judge(side, &event, &mut told) {
+                Verdict::Deliver => told.push(event),
+                Verdict::Held => {}
+                Verdict::Drop => event.forgo(),
             }
-        });
-        self.queue.push_anyway(batch);
+        }
+        self.queue.push_anyway(&mut told);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -202,8 +226,8 @@ impl fmt::Debug for Overlap {
 }
 
 impl State {
-    /// What becomes of an event.
-    fn judge(&mut self, side: Side, event: &Event) -> Verdict {
+    /// What becomes of an event. What was held and comes before it is added to `told`.
+    fn judge(&mut self, side: Side, event: &Event, told: &mut Vec<Event>) -> Verdict {
         let own = if self.phase.speaker() == side { Verdict::Deliver } else { Verdict::Drop };
         if matches!(self.phase, Phase::Over | Phase::Abandoned) {
             return own;
@@ -216,6 +240,12 @@ impl State {
         match name {
             b"READY" => {
                 unsent.extend(ids_of_ready(event.data()));
+                if side == Side::Old && self.phase == Phase::Before {
+                    let direct = (event.shard_id == 0).then_some(0);
+                    for guild_id in ids_of_ready(event.data()).chain(direct) {
+                        self.streams.entry(guild_id).or_default().has_gap = true;
+                    }
+                }
                 return own;
             }
             b"RESUMED" => return own,
@@ -231,35 +261,73 @@ impl State {
             // The new set has it, or will.
             Side::Old if self.phase == Phase::Settling => Verdict::Drop,
             Side::Old => {
-                let twin = stream.new.iter().position(|ahead| ahead.content == content);
-                match twin.and_then(|at| stream.new.remove(at)) {
-                    Some(ahead) => {
-                        self.twins += 1;
-                        match ahead.held {
-                            Some(held) => self.held_bytes -= held.data().len(),
-                            None => return Verdict::Drop,
-                        }
-                    }
-                    None => stream.old.push_back(content),
+                if let Some(at) = stream.new.iter().position(|ahead| ahead.content == content) {
+                    self.twins += 1;
+                    stream.has_gap = false;
+                    // The old set will not bring any more what it has passed over.
+                    let twin = stream.new.remove(at).and_then(|ahead| ahead.held);
+                    let before = stream.old.iter_mut().chain(stream.new.range_mut(..at));
+                    let before = before.filter_map(|ahead| ahead.held.take());
+                    let size = told.len();
+                    told.extend(before.map(|(_, event)| event));
+                    stream.new.drain(..at);
+                    let Some((_, twin)) = twin else { return Verdict::Drop };
+                    let gone = told[size..].iter().chain([&twin]);
+                    self.held_bytes -= gone.map(|event| event.data().len()).sum::<usize>();
+                    return Verdict::Deliver;
                 }
+                let is_unknown = stream.has_gap && !stream.new.is_empty();
+                let waits = stream.old.back().is_some_and(|last| last.held.is_some());
+                if self.phase == Phase::Before && (is_unknown || waits) {
+                    let held = Some(self.hold(event.clone()));
+                    self.stream(event).old.push_back(Ahead { content, held });
+                    return Verdict::Held;
+                }
+                stream.old.push_back(Ahead { content, held: None });
                 Verdict::Deliver
             }
             Side::New => {
-                if let Some(at) = stream.old.iter().position(|old| *old == content) {
-                    // Those before it are from before the new session, which will not bring them.
-                    stream.old.drain(..=at);
+                if let Some(at) = stream.old.iter().position(|ahead| ahead.content == content) {
                     self.twins += 1;
+                    // What is held of the new set was lost with the old one's session.
+                    let lost = stream.new.drain(..).filter_map(|ahead| ahead.held);
+                    let lost: Vec<Event> = lost.map(|(_, event)| event).collect();
+                    self.held_bytes -= lost.iter().map(|event| event.data().len()).sum::<usize>();
+                    if stream.old[at].held.is_some() {
+                        stream.has_gap = false;
+                        told.extend(lost);
+                    }
+                    // Otherwise the host has got what follows: it comes too late.
+                    // Those before it are from before the new session, which will not bring them.
+                    let before = stream.old.drain(..=at).filter_map(|ahead| ahead.held);
+                    for (_, event) in before {
+                        self.held_bytes -= event.data().len();
+                        told.push(event);
+                    }
                     return Verdict::Drop;
                 }
-                let held = (self.phase == Phase::Before).then(|| copy(event));
-                let verdict = if held.is_some() { Verdict::Held } else { Verdict::Deliver };
-                if self.phase != Phase::Settling {
-                    self.held_bytes += held.as_ref().map_or(0, |held| held.data().len());
-                    stream.new.push_back(Ahead { content, held });
+                if self.phase == Phase::Settling {
+                    return Verdict::Deliver;
                 }
+                let is_before = self.phase == Phase::Before;
+                let held = is_before.then(|| self.hold(copy(event)));
+                let verdict = if is_before { Verdict::Held } else { Verdict::Deliver };
+                self.stream(event).new.push_back(Ahead { content, held });
                 verdict
             }
         }
+    }
+
+    /// The stream that an event belongs to.
+    fn stream(&mut self, event: &Event) -> &mut Stream {
+        self.streams.entry(event.guild_id).or_default()
+    }
+
+    /// Counts an event that is held.
+    fn hold(&mut self, event: Event) -> (u64, Event) {
+        self.holds += 1;
+        self.held_bytes += event.data().len();
+        (self.holds, event)
     }
 }
 
@@ -325,6 +393,72 @@ mod tests {
         overlap.end();
         assert_eq!(say(&overlap, Side::New, &["f"]), ["f"]);
         assert_eq!(overlap.twins(), 0);
+    }
+
+    /// The old shard loses its session, and with it events that the new set has.
+    #[test]
+    fn what_was_lost_with_a_session_comes_before_what_follows() {
+        let ready = || {
+            let mut ready = event(1, 0, "READY", r#"{"guilds":[{"id":"7","unavailable":true}]}"#);
+            ready.seq = 1;
+            vec![ready]
+        };
+        // The old set is behind the new one when it is back.
+        let overlap = overlap();
+        assert_eq!(say(&overlap, Side::Old, &["a"]), ["a"]);
+        assert!(say(&overlap, Side::New, &["b", "c", "d", "e"]).is_empty());
+        assert!(overlap.push(Side::Old, &mut ready()));
+        assert_eq!(told(&overlap).len(), 1);
+        assert_eq!(say(&overlap, Side::Old, &["d"]), ["b", "c", "d"]);
+        assert_eq!(say(&overlap, Side::Old, &["e", "f"]), ["e", "f"]);
+        overlap.switch();
+        assert!(say(&overlap, Side::New, &["f"]).is_empty());
+
+        // It is ahead.
+        let overlap = self::overlap();
+        assert!(say(&overlap, Side::New, &["b"]).is_empty());
+        assert!(overlap.push(Side::Old, &mut ready()));
+        assert_eq!(told(&overlap).len(), 1);
+        assert!(say(&overlap, Side::Old, &["d", "e"]).is_empty());
+        assert!(say(&overlap, Side::New, &["c"]).is_empty());
+        assert_eq!(say(&overlap, Side::New, &["d"]), ["b", "c", "d"]);
+        assert!(say(&overlap, Side::Old, &["f"]).is_empty());
+        overlap.abandon();
+        assert_eq!(told(&overlap), ["e", "f"], "the old set's own does not get lost");
+
+        // It is ahead, and so far that the host has got what follows.
+        let overlap = self::overlap();
+        assert!(overlap.push(Side::Old, &mut ready()));
+        assert_eq!(told(&overlap).len(), 1);
+        assert_eq!(say(&overlap, Side::Old, &["c"]), ["c"]);
+        assert!(say(&overlap, Side::New, &["a", "b", "c", "d"]).is_empty());
+        overlap.switch();
+        assert_eq!(told(&overlap), ["d"]);
+
+        // It was back before the new set's shard came: what it brings is from before.
+        let overlap = self::overlap();
+        assert!(overlap.push(Side::Old, &mut ready()));
+        assert_eq!(told(&overlap).len(), 1);
+        assert!(say(&overlap, Side::New, &["c"]).is_empty());
+        assert!(say(&overlap, Side::Old, &["a", "b"]).is_empty());
+        assert_eq!(say(&overlap, Side::Old, &["c"]), ["a", "b", "c"]);
+        assert!(!overlap.is_over_bound());
+        overlap.switch();
+        assert!(told(&overlap).is_empty());
+    }
+
+    /// The machine's clock may be set back while events are held.
+    #[test]
+    fn held_events_keep_their_order_whatever_the_clock_says() {
+        let overlap = overlap();
+        let message = |word, received_ns| {
+            let event = event(1, 7, "MESSAGE_CREATE", word);
+            Event { received_ns, ..event }
+        };
+        let mut batch = vec![message("a", 9), message("b", 5)];
+        assert!(overlap.push(Side::New, &mut batch));
+        overlap.switch();
+        assert_eq!(told(&overlap), ["a", "b"]);
     }
 
     /// What a session begins with is not an event of the world, and answers belong to who asked.

@@ -77,6 +77,22 @@ async fn a_deploy_costs_no_identify_and_no_event() {
     }
 }
 
+/// A start that needs nobody's answer is planned the moment it begins, and still knows that it was stopped
+/// before that.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_stopped_as_it_starts_stops() {
+    shardwright::simulation::begin(Duration::from_secs(1_800_000_000));
+    let directory = TempDir::new("at-once");
+    let simulator = busy();
+    let keys = json!({"sessions": sessions(&directory)});
+    let mut host = Host::start(&simulator, keys.clone());
+    host.until_ready().await;
+    end(host, StopMode::Resumable).await;
+    for _ in 0..16 {
+        end(Host::start(&simulator, keys.clone()), StopMode::Abort).await;
+    }
+}
+
 /// `close` ends the sessions, and with them what was kept.
 #[tokio::test(start_paused = true)]
 async fn a_bot_that_was_closed_identifies() {

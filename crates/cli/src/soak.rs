@@ -46,13 +46,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "{:.0} shard-hours in {seconds:.1} s ({:.0} per second): {} events, {} identifies, {} \
-         resumes, {} commands",
+         resumes, {} commands, {} restarts, {} reshards",
         sum.shard_hours,
         sum.shard_hours / seconds,
         sum.events,
         sum.identifies,
         sum.resumes,
-        sum.commands
+        sum.commands,
+        sum.restarts,
+        sum.reshards
     );
     println!("{} passed, {failed} failed", count - failed);
     if failed > 0 {
@@ -67,6 +69,8 @@ fn add(sum: &mut Lived, lived: &Lived) {
     sum.identifies += lived.identifies;
     sum.resumes += lived.resumes;
     sum.commands += lived.commands;
+    sum.restarts += lived.restarts;
+    sum.reshards += lived.reshards;
 }
 
 /// A broken world, as small as it could be made.

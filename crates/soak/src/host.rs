@@ -1,22 +1,23 @@
 //! The program around the client: takes events, sends commands, and notes what it was told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use shardwright::config::Delivery;
 use shardwright::queue::{Event, EventKind, NO_SHARD, PollError};
 use shardwright::shard::StopMode;
 use shardwright::{Client, Config};
 use shardwright_sim::Simulator;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use crate::at::At;
+use crate::came::SessionLog;
+use crate::disk::Disk;
 use crate::network::Weather;
-use crate::trouble::UNNUMBERED;
+use crate::numbers::Numbers;
 use crate::world::World;
 
 /// Events taken at once.
@@ -25,42 +26,48 @@ const BATCH: usize = 256;
 /// More problems than this tell nothing new.
 const MAX_PROBLEMS: usize = 20;
 
-/// A dispatch as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Came {
-    pub(crate) seq: u64,
-    pub(crate) name: String,
-    /// The number of the simulator's world event, where the dispatch shows one.
-    pub(crate) number: Option<u64>,
-}
+/// A session that was known for less than this when its host died may not be stored yet.
+const YOUNG: Duration = Duration::from_secs(1);
 
-/// All that came of one session.
-#[derive(Debug)]
-pub(crate) struct SessionLog {
-    pub(crate) shard_id: u32,
-    pub(crate) came: Vec<Came>,
-}
+/// A client that did not run for longer than this does not try to resume.
+const STALE: Duration = Duration::from_secs(14 * 60);
 
 /// One shard as the host sees it.
 #[derive(Debug, Default)]
-struct View {
+pub(crate) struct View {
     state: String,
-    session: Option<String>,
+    pub(crate) session: Option<String>,
 }
 
 /// The host and what it was told.
 pub(crate) struct Host<'a> {
-    world: &'a World,
-    simulator: Simulator,
+    pub(crate) world: &'a World,
+    pub(crate) simulator: Simulator,
     weather: Weather,
     pub(crate) client: Client,
-    /// Whether the client stops or has stopped.
-    pub(crate) stopping: bool,
+    /// Where it keeps its sessions, if it does.
+    pub(crate) disk: Option<Disk>,
+    /// What it took and has not finished, with `at_least_once`.
+    hand: Vec<Event>,
+    /// Whether the client stops or has stopped, and since when.
+    pub(crate) stopping: Option<Duration>,
+    /// Whether nobody looks at its events any more.
+    is_dead: bool,
     /// Whether its stream of events has ended.
     pub(crate) closed: bool,
-    shards: BTreeMap<u32, View>,
-    /// The sessions that came, by id.
+    pub(crate) shards: BTreeMap<u32, View>,
+    /// The sessions that came, by id, unless the bot is resharded.
     pub(crate) sessions: BTreeMap<String, SessionLog>,
+    /// The world's events that came, if the bot is resharded.
+    pub(crate) numbers: Numbers,
+    /// Reshards without a reply.
+    pub(crate) resharding: BTreeSet<u64>,
+    /// Why reshards failed.
+    pub(crate) failed: Vec<String>,
+    /// Reshards that were done.
+    pub(crate) resharded: u64,
+    /// When another set of shards took over, and how many they are.
+    pub(crate) switches: Vec<(Duration, u32)>,
     /// Commands without a reply.
     pub(crate) open: BTreeSet<u64>,
     /// Commands that were answered.
@@ -72,35 +79,50 @@ pub(crate) struct Host<'a> {
     /// Shards that were told to forget their session.
     pub(crate) gave_up: BTreeSet<u32>,
     /// When a new client was started, after the first.
-    pub(crate) restarts: Vec<Instant>,
+    pub(crate) restarts: Vec<Duration>,
+    /// When it died.
+    pub(crate) died: Vec<Duration>,
     /// The largest queue that was seen.
     pub(crate) events_max: usize,
     pub(crate) bytes_max: usize,
+    /// Of all that it was told, in its order.
+    pub(crate) digest: DefaultHasher,
     /// What must not be.
     pub(crate) problems: Vec<String>,
-    rng: fastrand::Rng,
+    pub(crate) rng: fastrand::Rng,
 }
 
 impl<'a> Host<'a> {
     /// A host with a started client.
     pub(crate) fn start(world: &'a World, simulator: &Simulator, weather: &Weather) -> Self {
+        let disk = world.keeps.map(|_| Disk::new());
         Self {
-            client: started(world, weather),
+            client: started(world, weather, disk.as_ref()),
+            disk,
+            hand: Vec::new(),
+            is_dead: false,
             world,
             simulator: simulator.clone(),
             weather: weather.clone(),
-            stopping: false,
+            stopping: None,
             closed: false,
             shards: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            numbers: Numbers::default(),
+            resharding: BTreeSet::new(),
+            failed: Vec::new(),
+            resharded: 0,
+            switches: Vec::new(),
             open: BTreeSet::new(),
             replies: 0,
             dropped: 0,
             fatal: BTreeMap::new(),
             gave_up: BTreeSet::new(),
             restarts: Vec::new(),
+            died: Vec::new(),
             events_max: 0,
             bytes_max: 0,
+            digest: DefaultHasher::new(),
             problems: Vec::new(),
             rng: fastrand::Rng::with_seed(world.seed),
         }
@@ -110,8 +132,27 @@ impl<'a> Host<'a> {
 
     /// Stops the client.
     pub(crate) fn stop(&mut self, mode: StopMode) {
-        self.stopping = true;
+        self.stopping.get_or_insert(self.simulator.now());
         self.client.stop(mode);
+        if mode == StopMode::Close {
+            self.sessions.values_mut().for_each(|log| log.given_up = true);
+        }
+    }
+
+    /// Dies: what was written by now is all that is left of it. Only for a host that keeps its sessions.
+    pub(crate) fn die(&mut self) {
+        let Some(disk) = &mut self.disk else { return };
+        disk.die();
+        let now = self.simulator.now();
+        self.is_dead = true;
+        self.died.push(now);
+        self.hand.clear();
+        self.open.clear();
+        for log in self.sessions.values_mut().filter(|log| now < log.began + YOUNG) {
+            log.given_up = true;
+        }
+        // The nearest to a kill that there is within a process.
+        self.stop(StopMode::Abort);
     }
 
     /// Starts a new client in place of one that has stopped.
@@ -121,11 +162,23 @@ impl<'a> Host<'a> {
             self.problem(&problem);
             self.open.clear();
         }
-        self.client = started(self.world, &self.weather);
-        (self.stopping, self.closed) = (false, false);
+        if !self.is_dead {
+            self.client.save_sessions();
+        }
+        let now = self.simulator.now();
+        let is_stale = self.stopping.is_some_and(|since| now > since + STALE);
+        for log in self.sessions.values_mut() {
+            log.last = 0;
+            log.given_up |= self.disk.is_none() || is_stale;
+        }
+        if !std::mem::take(&mut self.resharding).is_empty() {
+            self.numbers.cut_short.insert(self.restarts.len());
+        }
+        self.client = started(self.world, &self.weather, self.disk.as_ref());
+        (self.stopping, self.closed, self.is_dead) = (None, false, false);
         self.shards.clear();
         self.fatal.clear();
-        self.restarts.push(Instant::now());
+        self.restarts.push(now);
     }
 
     /// Whether every shard is ready.
@@ -135,25 +188,46 @@ impl<'a> Host<'a> {
 
     // -- events -------------------------------------------------------------------------------
 
-    /// Takes what is in the queue.
-    pub(crate) fn poll(&mut self) {
+    /// Takes what is in the queue. Whether there was anything to take, or to finish from before.
+    pub(crate) fn poll(&mut self) -> bool {
         let queue = Arc::clone(self.client.queue());
         self.events_max = self.events_max.max(queue.len());
         self.bytes_max = self.bytes_max.max(queue.bytes());
+        let mut has_worked = self.finish();
         while !self.closed {
             let mut events = Vec::new();
             match queue.poll(BATCH, Some(Duration::ZERO), |event| events.push(event)) {
-                Ok(0) => return,
-                Ok(_) => events.iter().for_each(|event| self.take(event)),
+                Ok(0) => return has_worked,
+                Ok(_) if self.is_dead => {}
+                Ok(_) => {
+                    has_worked = true;
+                    self.finish();
+                    self.hand = events;
+                    // Taken is done, unless what is not finished comes again.
+                    if self.world.keeps != Some(Delivery::AtLeastOnce) {
+                        self.finish();
+                    }
+                }
                 Err(PollError::Closed) => self.closed = true,
                 Err(error) => self.problem(&format!("poll: {error}")),
             }
         }
+        self.finish() || has_worked
+    }
+
+    /// Finishes what it has in its hands, if anything, and releases it.
+    fn finish(&mut self) -> bool {
+        let events = std::mem::take(&mut self.hand);
+        for event in &events {
+            self.take(event);
+        }
+        !events.is_empty()
     }
 
     /// Takes one event.
     fn take(&mut self, event: &Event) {
         let data = event.data();
+        (event.kind, event.shard_id, event.seq, event.flags, data).hash(&mut self.digest);
         if event.kind == EventKind::Dispatch {
             self.dispatch(event);
             return;
@@ -164,6 +238,7 @@ impl<'a> Host<'a> {
             EventKind::Reply => {
                 if self.open.remove(&event.command_id) {
                     self.replies += 1;
+                    self.resharded(event);
                 } else {
                     self.problem(&format!("command {} was answered twice", event.command_id));
                 }
@@ -188,6 +263,13 @@ impl<'a> Host<'a> {
             return;
         }
         let (from, to) = (change["from"].as_str(), change["to"].as_str());
+        if let Some((_, total)) = reason.split_once("resharded from ") {
+            // It is another one than had this number before.
+            let total = total.rsplit(' ').next().and_then(|total| total.parse().ok()).unwrap_or(0);
+            self.switches.push((self.simulator.now(), total));
+            self.shards.remove(&shard_id);
+            self.fatal.remove(&shard_id);
+        }
         let view = self.shards.entry(shard_id).or_default();
         let before = std::mem::replace(&mut view.state, to.unwrap_or_default().to_owned());
         if !before.is_empty() && from != Some(&before) && !self.may_drop() {
@@ -195,58 +277,6 @@ impl<'a> Host<'a> {
         }
         if to == Some("fatal") && change["close_code"] != 4014 {
             self.problem(&format!("shard {shard_id} is fatal without a cause: {change}"));
-        }
-    }
-
-    /// A dispatch: the next of its session, and nothing else.
-    fn dispatch(&mut self, event: &Event) {
-        #[derive(Deserialize)]
-        struct Shows<'a> {
-            session_id: Option<&'a str>,
-            nonce: Option<Value>,
-        }
-        let (shard_id, seq) = (event.shard_id, event.seq);
-        let name = String::from_utf8_lossy(event.name()).into_owned();
-        let shows = match name.as_str() {
-            "READY" | "MESSAGE_CREATE" => serde_json::from_slice::<Shows<'_>>(event.data()),
-            _ => serde_json::from_slice::<IgnoredAny>(event.data())
-                .map(|_| Shows { session_id: None, nonce: None }),
-        };
-        let Ok(shows) = shows else {
-            self.problem(&format!("shard {shard_id}: {name} {seq} is not the JSON that was sent"));
-            return;
-        };
-        let view = self.shards.entry(shard_id).or_default();
-        if name == "READY" {
-            let id = shows.session_id.unwrap_or_default().to_owned();
-            view.session = Some(id.clone());
-            let log = SessionLog { shard_id, came: Vec::new() };
-            if self.sessions.insert(id, log).is_some() {
-                self.problem(&format!("shard {shard_id}: a session had two READYs"));
-            }
-        }
-        let view = self.shards.entry(shard_id).or_default();
-        let log = view.session.as_ref().and_then(|id| self.sessions.get_mut(id));
-        let number = shows.nonce.and_then(|nonce| nonce.as_str()?.parse().ok());
-        let problem = match log {
-            // A queue that drops may drop a READY too.
-            None if self.world.drops_oldest() => return,
-            None => Some("came before READY".to_owned()),
-            // Sent by a trouble, and no part of a session.
-            Some(_) if seq == 0 && name == UNNUMBERED => None,
-            Some(log) => {
-                let last = log.came.last().map_or(0, |came| came.seq);
-                if seq <= last && name != "READY" && self.world.drops_oldest() {
-                    // The READY of another session was dropped.
-                    self.shards.entry(shard_id).or_default().session = None;
-                    return;
-                }
-                log.came.push(Came { seq, name: name.clone(), number });
-                (seq <= last).then(|| format!("came after {last}"))
-            }
-        };
-        if let Some(problem) = problem {
-            self.problem(&format!("shard {shard_id}: {name} {seq} {problem}"));
         }
     }
 
@@ -269,52 +299,6 @@ impl<'a> Host<'a> {
         self.shards.iter().filter_map(|(id, view)| Some((*id, view.session.as_deref()?)))
     }
 
-    // -- commands -----------------------------------------------------------------------------
-
-    /// Sends a command of some kind.
-    pub(crate) fn command(&mut self) {
-        let guilds = self.simulator.guilds();
-        let Some(guild) = guilds.get(self.rng.usize(..guilds.len().max(1))) else { return };
-        let guild_id = guild.0.to_string();
-        let command = match self.rng.u8(..8) {
-            0 => json!({"type": "update_presence", "status": "dnd"}),
-            1..3 => json!({"type": "request_guild_members", "guild_id": guild_id, "query": "a",
-                "limit": 5, "nonce": self.rng.u32(..).to_string()}),
-            3 => json!({"type": "update_voice_state", "guild_id": guild_id, "channel_id": null}),
-            4 => json!({"type": "gateway_info"}),
-            5 => json!({"type": "rest", "method": "GET", "path": "/users/@me"}),
-            _ => {
-                let channel = self.simulator.text_channels(*guild)[0].0;
-                json!({"type": "rest", "method": "POST", "path": format!("/channels/{channel}/messages"),
-                    "body": {"content": "hello"}})
-            }
-        };
-        self.send(&command);
-    }
-
-    /// Sends a command to the gateway, which has the narrower limits.
-    pub(crate) fn gateway_command(&mut self) {
-        let guilds = self.simulator.guilds();
-        let Some(guild) = guilds.get(self.rng.usize(..guilds.len().max(1))) else { return };
-        let self_deaf = self.rng.bool();
-        self.send(&json!({"type": "update_voice_state", "guild_id": guild.0.to_string(),
-            "channel_id": null, "self_deaf": self_deaf}));
-    }
-
-    /// Sends a command; refusals that can be helped are problems.
-    pub(crate) fn send(&mut self, command: &Value) {
-        if self.stopping {
-            return;
-        }
-        match self.client.send_command(&command.to_string()) {
-            Ok(id) => {
-                self.open.insert(id);
-            }
-            Err(error) if error.kind() == shardwright::ErrorKind::QueueFull => {}
-            Err(error) => self.problem(&format!("{command} was refused: {error}")),
-        }
-    }
-
     /// Notes what must not be.
     pub(crate) fn problem(&mut self, problem: &str) {
         if self.problems.len() < MAX_PROBLEMS {
@@ -324,14 +308,18 @@ impl<'a> Host<'a> {
 }
 
 /// A client that was started.
-fn started(world: &World, weather: &Weather) -> Client {
-    let config = Config::from_json(&world.config.to_string(), |_| None).expect("a good config");
+fn started(world: &World, weather: &Weather, disk: Option<&Disk>) -> Client {
+    let mut config = world.config.clone();
+    if let Some(disk) = disk {
+        config["sessions"] = json!(disk.sessions());
+    }
+    let config = Config::from_json(&config.to_string(), |_| None).expect("a good config");
     let client = Client::new(config, Arc::new(weather.clone())).expect("a client");
     client.start(&Handle::current()).expect("not started before");
     client
 }
 
 /// JSON of the engine's own.
-fn json(data: &[u8]) -> Value {
+pub(crate) fn json(data: &[u8]) -> Value {
     serde_json::from_slice(data).unwrap_or(Value::Null)
 }

@@ -10,9 +10,11 @@ use serde_json::Value;
 use shardwright_sim::{By, DispatchRecord, Outcome, Rule, Seen, Simulator, ViolationRecord};
 
 use crate::at::At;
-use crate::host::{Came, Host};
+use crate::came::Came;
+use crate::host::Host;
 use crate::life::Freeze;
 use crate::network::Weather;
+use crate::numbers::Charges;
 use crate::world::World;
 
 /// Session starts that the client keeps in reserve, by default.
@@ -23,6 +25,7 @@ const RESERVE: u32 = 50;
 const BATCH_EVENTS: usize = 256;
 const BATCH_BYTES: usize = 64 << 10;
 const LARGEST_PAYLOAD: usize = 512 << 10;
+const SMALLEST_PAYLOAD: usize = 200;
 const NOTICES: usize = 4_096;
 const NOTICE_BYTES: usize = 2 << 10;
 
@@ -48,6 +51,11 @@ pub(crate) fn judge(
 ) {
     let mut problems = Vec::new();
     simulator.look(|seen| {
+        if world.reshards.is_some() {
+            let died = host.died.last().copied().unwrap_or_default();
+            let charges = Charges::new(seen, &host.restarts, &host.switches);
+            problems.extend(host.numbers.missing(seen, &charges, died));
+        }
         nothing_lost(host, world, seen, &mut problems);
         no_needless_identify(host, seen, &mut problems);
         budget_kept(world, host, seen, &mut problems);
@@ -80,7 +88,7 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
         for came in &log.came {
             let passed = sent.by_ref().inspect(|sent| {
                 if sent.s != came.seq {
-                    lost(sent, &mut gaps);
+                    lost(sent, world, &mut gaps);
                 }
             });
             match passed.into_iter().find(|sent| sent.s == came.seq) {
@@ -95,7 +103,7 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
             }
         }
         if alive.contains(id.as_str()) {
-            sent.for_each(|sent| lost(sent, &mut gaps));
+            sent.for_each(|sent| lost(sent, world, &mut gaps));
         }
         if let Some(first) = gaps.first().filter(|_| !world.drops_oldest()) {
             problems.push(format!("shard {}: never came: {first}", log.shard_id));
@@ -108,9 +116,10 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
 }
 
 /// Notes an event that did not come. One that says that a session was resumed may be missing: it is for
-/// the connection that resumed, and that may have ended before.
-fn lost(sent: &DispatchRecord, gaps: &mut Vec<String>) {
-    if sent.t != "RESUMED" {
+/// the connection that resumed, and that may have ended before. So may a READY that a host had not
+/// finished when it died: it is not repeated, for it would begin another session.
+fn lost(sent: &DispatchRecord, world: &World, gaps: &mut Vec<String>) {
+    if sent.t != "RESUMED" && !(sent.t == "READY" && world.keeps.is_some()) {
         gaps.push(format!("{} {} of session {}", sent.t, sent.s, sent.session));
     }
 }
@@ -126,7 +135,7 @@ fn no_needless_identify(host: &Host<'_>, seen: &Seen, problems: &mut Vec<String>
     for (id, log) in &host.sessions {
         let began = seen.dispatches.iter().find(|sent| sent.session == *id).map(|sent| sent.at);
         if lives.contains(&id.as_str())
-            || !host.restarts.is_empty()
+            || log.given_up
             || host.gave_up.contains(&log.shard_id)
             || seen.actions.iter().any(|action| {
                 Some(action.at) >= began && ends_session(&action.action, log.shard_id)
@@ -134,7 +143,12 @@ fn no_needless_identify(host: &Host<'_>, seen: &Seen, problems: &mut Vec<String>
         {
             continue;
         }
+        // What came since shows that the resumes before it bore fruit.
+        let newest = log.came.last().map_or(0, |came| came.seq);
+        let came = |sent: &&DispatchRecord| sent.session == *id && sent.s == newest;
+        let newest_at = seen.dispatches.iter().find(came).map(|sent| sent.at);
         let resumes: Vec<_> = seen.resumes.iter().filter(|resume| resume.session == *id).collect();
+        let fruitless = resumes.iter().filter(|resume| Some(resume.at) > newest_at).count();
         let refused = resumes.iter().any(|resume| {
             matches!(resume.outcome, Outcome::InvalidSession { .. } | Outcome::Closed { .. })
         });
@@ -149,15 +163,14 @@ fn no_needless_identify(host: &Host<'_>, seen: &Seen, problems: &mut Vec<String>
         });
         let enough = if normal { 1 } else { MANY_RESUMES };
         // Connections that ended before their RESUME was looked at may have been for this session.
-        let unknown = seen
-            .connections
-            .values()
-            .filter(|connection| connection.session.is_none() && Some(connection.opened) >= began);
-        if !refused && !closed && resumes.len() + unknown.count() < enough {
+        let unknown = seen.connections.values().filter(|connection| {
+            connection.session.is_none() && Some(connection.opened) >= newest_at
+        });
+        if !refused && !closed && fruitless + unknown.count() < enough {
             problems.push(format!(
-                "shard {}: session {id} was given up after {} resumes, though Discord kept it",
-                log.shard_id,
-                resumes.len()
+                "shard {}: session {id} was given up after {fruitless} fruitless resumes, though Discord \
+                 kept it",
+                log.shard_id
             ));
         }
     }
@@ -228,11 +241,16 @@ fn attempts_spread(world: &World, weather: &Weather, problems: &mut Vec<String>)
 fn queue_bounded(host: &Host<'_>, world: &World, problems: &mut Vec<String>) {
     let queue = &world.config["queue"];
     let bound = |key: &str| usize::try_from(queue[key].as_u64().unwrap_or(0)).unwrap_or(0);
-    let shards = world.shards as usize;
+    // Two sets of shards, and what the new one holds back.
+    let (shards, holds) = match world.reshards {
+        Some(_) => (2 * 16, bound("max_bytes")),
+        None => (world.shards as usize, 0),
+    };
     // Replies of a burst, and notices.
     let own = NOTICES + 4_096;
-    let events = bound("max_events") + shards * BATCH_EVENTS + own;
-    let bytes = bound("max_bytes") + shards * (BATCH_BYTES + LARGEST_PAYLOAD) + own * NOTICE_BYTES;
+    let events = bound("max_events") + shards * BATCH_EVENTS + own + holds / SMALLEST_PAYLOAD;
+    let bytes =
+        bound("max_bytes") + holds + shards * (BATCH_BYTES + LARGEST_PAYLOAD) + own * NOTICE_BYTES;
     if host.events_max > events || host.bytes_max > bytes {
         problems.push(format!(
             "the queue held {} events and {} bytes, and may hold {events} and {bytes}",

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::Hasher;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use shardwright_sim::{Acks, Action, Ready, Simulator, Target};
+use shardwright_sim::{Action, Simulator};
 use tokio::time::{Instant, advance, sleep_until};
 
 use crate::host::Host;
@@ -16,12 +16,11 @@ use crate::network::Weather;
 use crate::trouble::{GuildTrouble, What};
 use crate::world::World;
 
-/// Patience with the recovery once all troubles are over: a connection that nothing was read from, a
-/// backoff, a wait for READY, and commands behind their limit.
-const RECOVERY: Duration = Duration::from_secs(45 * 60);
-
 /// What a new client knows nothing of: the identifies of the one before it.
 const IDENTIFY_WINDOW: Duration = Duration::from_millis(5_250);
+
+/// A host dies while it works, if there is anything to do in this time.
+const WORK: Duration = Duration::from_secs(30);
 
 /// Patience with a client that stops.
 const STOP: Duration = Duration::from_secs(30);
@@ -39,6 +38,12 @@ pub struct Lived {
     pub resumes: u64,
     /// Commands that were answered.
     pub commands: u64,
+    /// Times that the host started anew.
+    pub restarts: u64,
+    /// Times that the bot went on with another number of shards.
+    pub reshards: u64,
+    /// A digest of all that the host was told, in its order.
+    pub digest: u64,
 }
 
 /// What a broken promise looks like.
@@ -91,7 +96,13 @@ impl World {
             .start_paused(true)
             .build()
             .expect("a runtime");
-        let live = || runtime.block_on(async { Life::new(self).live().await });
+        let live = || {
+            runtime.block_on(async {
+                let unix_ms = self.options.started_at_unix_ms.unwrap_or(0);
+                shardwright::simulation::begin(Duration::from_millis(unix_ms));
+                Life::new(self).live().await
+            })
+        };
         panic::catch_unwind(AssertUnwindSafe(live)).unwrap_or_else(|_| {
             let panics = PANICS.take().unwrap_or_default();
             Err(Broken { problems: panics, history: Vec::new() })
@@ -100,14 +111,14 @@ impl World {
 }
 
 /// A world that is lived through.
-struct Life<'a> {
-    world: &'a World,
-    simulator: Simulator,
-    weather: Weather,
-    host: Host<'a>,
-    began: Instant,
+pub(crate) struct Life<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) simulator: Simulator,
+    pub(crate) weather: Weather,
+    pub(crate) host: Host<'a>,
+    pub(crate) began: Instant,
     /// Until when the host looks at nothing.
-    stalled_until: Instant,
+    pub(crate) stalled_until: Instant,
     freezes: Vec<Freeze>,
     rng: fastrand::Rng,
 }
@@ -150,10 +161,14 @@ impl<'a> Life<'a> {
         let counts = self.simulator.look(|seen| seen.counts);
         Ok(Lived {
             shard_hours: f64::from(self.world.shards) * end.as_secs_f64() / 3_600.0,
-            events: self.host.sessions.values().map(|log| log.came.len() as u64).sum(),
+            events: self.host.sessions.values().map(|log| log.came.len() as u64).sum::<u64>()
+                + self.host.numbers.len() as u64,
             identifies: counts.identified,
             resumes: counts.resumed,
             commands: self.host.replies,
+            restarts: self.host.restarts.len() as u64,
+            reshards: self.host.resharded,
+            digest: self.host.digest.finish(),
         })
     }
 
@@ -213,16 +228,24 @@ impl<'a> Life<'a> {
                 self.stalled_until = self.stalled_until.max(Instant::now() + lasts);
             }
             What::HostRestarts(mode) => {
-                if !self.host.stopping {
+                if self.host.stopping.is_none() {
                     self.host.stop(*mode);
                 }
             }
+            What::HostDies => {
+                if self.host.stopping.is_none() {
+                    // Amid its work, which is when it matters.
+                    let until = Instant::now() + WORK;
+                    while !self.host.poll() && Instant::now() < until {
+                        sleep_until(Instant::now() + self.world.poll_every).await;
+                    }
+                    self.host.die();
+                }
+            }
+            What::Reshard(shards) => self.host.reshard(*shards),
             What::Burst(count) => (0..*count).for_each(|_| self.host.gateway_command()),
             What::RestartShard { shard, resume } => {
-                if !resume {
-                    self.host.gave_up.insert(*shard);
-                }
-                self.host.send(&restart_shard(*shard, *resume));
+                self.host.restart_shard(shard % self.host.shard_total(), *resume);
             }
             What::Frozen => {
                 let from = self.simulator.now();
@@ -243,7 +266,7 @@ impl<'a> Life<'a> {
                 }
             }
             What::Outage(host, _) => self.weather.set(host, None),
-            What::HostRestarts(_) => self.restart().await,
+            What::HostRestarts(_) | What::HostDies => self.restart().await,
             _ => {}
         }
     }
@@ -259,12 +282,14 @@ impl<'a> Life<'a> {
     }
 
     /// A stopped client makes room for a new one.
-    async fn restart(&mut self) {
-        if !self.host.stopping {
+    pub(crate) async fn restart(&mut self) {
+        if self.host.stopping.is_none() {
             return;
         }
         self.until_closed().await;
-        sleep_until(Instant::now() + IDENTIFY_WINDOW).await;
+        if self.world.keeps.is_none() {
+            sleep_until(Instant::now() + IDENTIFY_WINDOW).await;
+        }
         self.host.start_anew();
     }
 
@@ -281,63 +306,6 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// All is well again, and in some time everybody is.
-    async fn recover(&mut self) {
-        self.stalled_until = Instant::now();
-        self.restart().await;
-        self.weather.clear();
-        self.simulator.clear_faults();
-        self.act(&Action::Ready { shard: None, ready: Ready::AtOnce });
-        for action in [
-            Action::Slow { target: Target::All, bytes_per_second: None },
-            Action::Acks { target: Target::All, acks: Acks::Normal },
-            Action::Stall { target: Target::All, stall: false },
-        ] {
-            self.act(&action);
-        }
-        let reset = Duration::from_millis(self.world.options.session_starts.reset_after_ms);
-        let deadline = (self.began + reset).max(Instant::now()) + RECOVERY;
-        // Traffic goes on until all are back, so that half-open links are found by their silence only.
-        while !self.host.is_ready() || !self.host.open.is_empty() {
-            self.host.poll();
-            // A person has mended what was wrong.
-            while let Some((shard, _)) = self.host.fatal.pop_first() {
-                self.host.gave_up.insert(shard);
-                self.host.send(&restart_shard(shard, false));
-            }
-            if !self.host.problems.is_empty() {
-                return;
-            }
-            if Instant::now() > deadline {
-                let status = self.host.client.status_json();
-                let open = self.host.open.len();
-                self.host.problem(&format!(
-                    "not all is well long after the troubles: {open} commands are open; {status}"
-                ));
-                return;
-            }
-            sleep_until(Instant::now() + self.world.poll_every).await;
-        }
-        let quiet = self.simulator.set_traffic(0.0);
-        debug_assert!(quiet.is_ok());
-        // A half-open link may look ready until a heartbeat is missed, so nobody is back for certain
-        // before two of them; then there has been time for everything to arrive, too.
-        for _ in 0..2 {
-            let interval = Duration::from_millis(self.world.options.heartbeat_interval_ms);
-            let until = Instant::now() + 3 * interval;
-            while Instant::now() < until || !self.host.is_ready() {
-                self.host.poll();
-                if Instant::now() > deadline + RECOVERY || !self.host.problems.is_empty() {
-                    self.host.problem("a shard was lost again without a trouble");
-                    return;
-                }
-                sleep_until(Instant::now() + self.world.poll_every).await;
-            }
-        }
-        let told = self.host.client.status_json() + &self.host.client.metrics_text();
-        self.host.look_for_token(told.as_bytes());
-    }
-
     /// The client stops in time.
     async fn end(&mut self) {
         self.host.stop(shardwright::shard::StopMode::Close);
@@ -345,16 +313,11 @@ impl<'a> Life<'a> {
     }
 
     /// Has the simulator do something.
-    fn act(&mut self, action: &Action) {
+    pub(crate) fn act(&mut self, action: &Action) {
         if let Err(error) = self.simulator.act(action) {
             self.host.problem(&format!("the simulator refused {action:?}: {error}"));
         }
     }
-}
-
-/// The command that restarts a shard.
-fn restart_shard(shard: u32, resume: bool) -> Value {
-    json!({"type": "restart_shard", "shard": shard, "resume": resume})
 }
 
 /// Keeps what panics while a thread lives through a world, instead of printing it.
@@ -378,12 +341,20 @@ fn collect_panics() {
 mod tests {
     use super::*;
 
-    /// What makes a seed worth printing.
+    /// What makes a seed worth printing. Worlds with kept sessions and reshards, with one, with neither.
     #[test]
     fn a_world_repeats_itself() {
-        let live = || World::new(47).run().expect("a good world");
-        let once = live();
-        assert!(once.events > 100 && once.identifies > 0 && once.resumes > 0, "{once:?}");
-        assert_eq!(once, live());
+        for (keeps, reshards) in [(false, false), (true, false), (false, true), (true, true)] {
+            let is_such = |world: &World| {
+                (world.keeps.is_some(), world.reshards.is_some()) == (keeps, reshards)
+                    && (3.0..9.0).contains(&world.shard_hours())
+            };
+            let world = (47..1_000).map(World::new).find(is_such).expect("some day");
+            let live = || world.run().expect("a good world");
+            let once = live();
+            assert!(once.events > 100 && once.identifies > 0 && once.resumes > 0, "{once:?}");
+            assert!((once.reshards > 0) == reshards && (once.restarts > 0 || !keeps), "{once:?}");
+            assert_eq!(once, live(), "{world}");
+        }
     }
 }

@@ -42,6 +42,10 @@ pub(crate) enum What {
     HostStalls,
     /// The host program stops like this and starts anew at the end.
     HostRestarts(StopMode),
+    /// The host program, which keeps its sessions, dies and starts anew at the end.
+    HostDies,
+    /// The host asks for so many shards.
+    Reshard(u32),
     /// The host sends so many commands at once.
     Burst(u32),
     /// The host restarts one shard.
@@ -75,6 +79,8 @@ impl fmt::Display for Trouble {
             What::Outage(host, how) => write!(f, "{host} is out of reach ({how:?})")?,
             What::HostStalls => write!(f, "the host looks at no events")?,
             What::HostRestarts(mode) => write!(f, "the host stops ({mode:?}) and starts anew")?,
+            What::HostDies => write!(f, "the host dies and starts anew")?,
+            What::Reshard(shards) => write!(f, "the host reshards to {shards}")?,
             What::Burst(count) => write!(f, "the host sends {count} commands at once")?,
             What::RestartShard { shard, resume } => {
                 write!(f, "the host restarts shard {shard}, resume: {resume}")?;

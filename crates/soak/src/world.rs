@@ -4,10 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shardwright::config::Delivery;
+use shardwright::shard::StopMode;
 use shardwright_sim::{Options, RefusedResume, SessionStarts};
 
 use crate::network::{GATEWAY_HOST, REST_HOST, RESUME_HOST};
-use crate::trouble::{Chooser, Trouble};
+use crate::trouble::{Chooser, Trouble, What};
+
+/// How many shards bots have.
+const SHARDS: [u32; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
 
 /// A fleet, the Discord it talks to, and what they go through. Everything comes from the seed.
 #[derive(Debug, Clone)]
@@ -30,6 +35,10 @@ pub struct World {
     pub(crate) delay_max: Duration,
     /// Seconds between two commands of the host, on average.
     pub(crate) command_every_s: f64,
+    /// How events are delivered over restarts, if sessions are kept.
+    pub(crate) keeps: Option<Delivery>,
+    /// How many shards there are in the end, if the bot is resharded.
+    pub(crate) reshards: Option<u32>,
 }
 
 impl World {
@@ -38,7 +47,7 @@ impl World {
         // Neighbouring seeds are to have nothing in common.
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD15C);
         let rng = &mut rng;
-        let shards = [1, 2, 3, 4, 6, 8, 12, 16][rng.usize(..8)];
+        let shards = SHARDS[rng.usize(..SHARDS.len())];
         let lasts = Duration::from_secs(rng.u64(20..=120) * 60);
         let compression = ["zstd", "zlib", "none"][rng.usize(..3)];
         let mut chooser = Chooser { rng, shards, compressed: compression != "none" };
@@ -50,7 +59,7 @@ impl World {
             troubles.push(chooser.choose(Duration::from_secs_f64(at_s)));
             at_s += 2.0 * pause_s * chooser.rng.f64();
         }
-        Self {
+        let world = Self {
             seed,
             shards,
             lasts,
@@ -60,7 +69,49 @@ impl World {
             poll_every: Duration::from_millis([100, 500, 2_000][rng.usize(..3)]),
             delay_max: Duration::from_millis([0, 80, 2_000][rng.usize(..3)]),
             command_every_s: [2.0, 30.0, 300.0][rng.usize(..3)],
+            keeps: None,
+            reshards: None,
+        };
+        world.with_changes()
+    }
+
+    /// With kept sessions, with reshards, with both or neither. From a stream of chance of its own, so
+    /// that a seed without them is the world that it was before there were any.
+    fn with_changes(mut self) -> Self {
+        let seed = self.seed.wrapping_mul(0xD134_2543_DE82_EF95) ^ 0x5E55;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        // What a queue drops cannot be told from what a restart or a reshard loses.
+        if self.drops_oldest() {
+            return self;
         }
+        let lasts_s = self.lasts.as_secs_f64();
+        if rng.u8(..3) == 0 {
+            let at_least_once = rng.bool();
+            self.keeps =
+                Some(if at_least_once { Delivery::AtLeastOnce } else { Delivery::AtMostOnce });
+            let delivery = if at_least_once { "at_least_once" } else { "at_most_once" };
+            self.config["delivery"] = json!(delivery);
+            for _ in 0..rng.usize(2..12) {
+                let at = Duration::from_secs_f64(lasts_s * rng.f64());
+                let what = match rng.u8(..8) {
+                    0 => What::HostRestarts(StopMode::Close),
+                    1..4 => What::HostRestarts(StopMode::Resumable),
+                    _ => What::HostDies,
+                };
+                let lasts = Some(Duration::from_secs_f64(60.0 * rng.f64() * rng.f64()));
+                self.troubles.push(Trouble { at, lasts, what });
+            }
+        }
+        if rng.u8(..3) == 0 {
+            for _ in 0..rng.usize(1..8) {
+                let at = Duration::from_secs_f64(lasts_s * rng.f64());
+                let what = What::Reshard(SHARDS[rng.usize(..SHARDS.len())]);
+                self.troubles.push(Trouble { at, lasts: None, what });
+            }
+            self.reshards = Some(SHARDS[rng.usize(..SHARDS.len())]);
+        }
+        self.troubles.sort_by_key(|trouble| trouble.at);
+        self
     }
 
     /// How many hours of one shard's life it is.
@@ -94,7 +145,14 @@ impl fmt::Display for World {
             self.config["queue"],
             self.options.events_per_second,
             self.troubles.len()
-        )
+        )?;
+        if let Some(delivery) = self.keeps {
+            write!(f, ", sessions kept ({delivery:?})")?;
+        }
+        if let Some(shards) = self.reshards {
+            write!(f, ", resharded, {shards} in the end")?;
+        }
+        Ok(())
     }
 }
 

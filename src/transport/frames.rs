@@ -224,20 +224,24 @@ mod tests {
         let mut incoming = Incoming::new(bytes.to_vec());
         let mut seen = Vec::new();
         loop {
-            let text = |place| String::from_utf8_lossy(incoming.payload(place)).into_owned();
-            match incoming.next() {
-                Ok(Some(Found::Text(place))) => seen.push(format!("text {}", text(place))),
-                Ok(Some(Found::Binary(place))) => seen.push(format!("binary {}", text(place))),
-                Ok(Some(Found::Ping(place))) => seen.push(format!("ping {}", text(place))),
-                Ok(Some(Found::Close(code, reason))) => {
-                    seen.push(format!("close {code:?} {reason}"))
-                }
+            let found = match incoming.next() {
+                Ok(Some(found)) => found,
                 Ok(None) => return seen,
                 Err(error) => {
                     seen.push(error);
                     return seen;
                 }
-            }
+            };
+            let (kind, place) = match found {
+                Found::Text(place) => ("text", place),
+                Found::Binary(place) => ("binary", place),
+                Found::Ping(place) => ("ping", place),
+                Found::Close(code, reason) => {
+                    seen.push(format!("close {code:?} {reason}"));
+                    continue;
+                }
+            };
+            seen.push(format!("{kind} {}", String::from_utf8_lossy(incoming.payload(place))));
         }
     }
 

@@ -74,7 +74,7 @@ def main():
                 )
                 cost = measured[compression] = round((many - few) / (MANY - FEW))
                 usual = expected["per_event"].get(compression)
-                change = f", {cost / usual - 1:+.1%} of the {usual} expected" if usual else ""
+                change = f", {cost / usual - 1:+.1%} against the {usual} expected" if usual else ""
                 print(f"{compression:5}{cost:7} instructions per event{change}", flush=True)
                 if usual and cost > usual * (1 + expected["tolerance"]):
                     failed.append(compression)

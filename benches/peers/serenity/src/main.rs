@@ -3,9 +3,10 @@
 use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::Context as _;
 use serenity::all::{
-    Client, Context, EventHandler, GatewayIntents, GuildMemberUpdateEvent, HttpBuilder, Member,
-    Message, Presence, Reaction, TypingStartEvent,
+    ClientBuilder, Context, EventHandler, GatewayIntents, GuildMemberUpdateEvent, HttpBuilder,
+    Member, Message, Presence, Reaction, TypingStartEvent,
 };
 use serenity::async_trait;
 use shardwright_bench_meter::{Meter, variable};
@@ -55,8 +56,11 @@ async fn main() -> anyhow::Result<()> {
     let meter = Mutex::new(Meter::new("serenity 0.12.5")?);
     let api = variable("SIMULATOR_API_URL")?;
     let host = api.trim_end_matches("/api/v10");
-    let http = HttpBuilder::new(variable("DISCORD_TOKEN")?).proxy(host).build();
-    let mut client = Client::builder_with_http(http, GatewayIntents::all())
+    let http =
+        HttpBuilder::new(variable("DISCORD_TOKEN")?).proxy(host).ratelimiter_disabled(true).build();
+    // A library that does not find it goes to Discord's own.
+    http.get_gateway().await.context("no gateway")?;
+    let mut client = ClientBuilder::new_with_http(http, GatewayIntents::all())
         .event_handler(Handler { meter })
         .await?;
     client.start().await?;

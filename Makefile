@@ -28,6 +28,7 @@ test: ## run every check there is, as CI does
 	@echo "== Format"
 	@cargo fmt --all --check
 	@cargo fmt --check --manifest-path tests/foreign/twilight/Cargo.toml
+	@cargo fmt --all --check --manifest-path benches/peers/Cargo.toml
 	@echo "== Lints"
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@echo "== Tests: engine, simulator, program, C ABI"
@@ -43,6 +44,8 @@ test: ## run every check there is, as CI does
 	@tests/monitoring/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
+	@echo "== The benchmark of docs/benchmarks.md runs, with every client"
+	@benches/bench.py --quick $(CAPI)
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
 	@tests/foreign/test.sh $(CAPI)
 	@echo "== Whole fleets in virtual time: seeds that are always the same, and some of today"
@@ -83,6 +86,11 @@ reshard: ## measure the time and the memory of a reshard
 	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
 	@benches/reshard.py $(CAPI)
 
+bench: ## measure every host beside other people's libraries (docs/benchmarks.md): ROUNDS=5
+	@scripts/setup.sh demo
+	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
+	@benches/bench.py --rounds $(or $(ROUNDS),5) $(CAPI)
+
 # -- for contributors ----------------------------------------------------------
 
 scenarios: ## which test shows which case of tests/scenarios.md
@@ -103,6 +111,7 @@ generate: ## write what is made of the source: the header, the references in doc
 lint: ## format and lint
 	@cargo fmt --all
 	@cargo fmt --manifest-path tests/foreign/twilight/Cargo.toml
+	@cargo fmt --all --manifest-path benches/peers/Cargo.toml
 	@cargo clippy --workspace --all-targets
 
 loom: ## try every order of threads in the queue, its descriptor and the table of handles
@@ -121,6 +130,11 @@ sanitizers: ## C programs under ASan and UBSan
 valgrind: ## C programs under valgrind
 	@cargo test --workspace --test abi -- valgrind panics_stay the_library_may
 
+instructions: ## count what an event costs, which must not become more (benches/instructions.py)
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
+	@benches/instructions.py $(CAPI)
+
 bounds: ## measure the engine's memory under huge payloads, bombs and floods
 	@cargo test --workspace --test bounds -- --nocapture
 
@@ -128,4 +142,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim overhead reshard scenarios soak fuzz loom tsan sanitizers valgrind bounds generate lint clean
+.PHONY: help demo test build install sim overhead reshard bench scenarios soak fuzz loom tsan sanitizers valgrind instructions bounds generate lint clean

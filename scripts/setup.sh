@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test|hosts|foreign|monitoring|fuzz
+# Usage: scripts/setup.sh demo|test|hosts|foreign|bench|monitoring|fuzz
 set -eu
 
 missing=  # to be installed
@@ -57,6 +57,15 @@ foreign)
     need python3-venv python3 -c 'import ensurepip'
     need nodejs node --version
     need npm npm --version
+    ;;
+bench)
+    need python3 python3 --version
+    need python3-venv python3 -c 'import ensurepip'
+    need nodejs node --version
+    need npm npm --version
+    # zlib-sync is compiled.
+    need g++ g++ --version
+    need make make --version
     ;;
 esac
 [ -n "$missing$unpacked" ] || exit 0

@@ -308,8 +308,7 @@ impl Driver {
                         Some(Box::pin(async move { WebSocket::open(&dialer, &url).await }));
                 }
                 Output::Send(payload) => {
-                    let sent =
-                        self.socket.as_mut().map(|socket| socket.send(payload.as_str()));
+                    let sent = self.socket.as_mut().map(|socket| socket.send(payload.as_str()));
                     if let Some(Err(reason)) = sent {
                         self.lost(None, reason);
                     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use shardwright_sim::{Options, Script, Simulator};
 
 use crate::interrupt::interrupted;
@@ -42,6 +44,10 @@ pub(crate) struct Arguments {
     /// The bot token; without it one that is printed
     #[arg(long, env = "SHARDWRIGHT_SIM_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Send a recording of so many events to every connection, as fast as it reads, in place of a
+    /// session: for measurements
+    #[arg(long, value_name = "EVENTS", default_value_t = 0, conflicts_with = "events_per_second")]
+    replay: u32,
     /// Faults and other actions to carry out at their times, a TOML or JSON file
     #[arg(long)]
     script: Option<PathBuf>,
@@ -55,6 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         guilds: arguments.guilds,
         members_per_guild: arguments.members,
         events_per_second: arguments.events_per_second,
+        recorded_events: arguments.replay,
         seed: arguments.seed,
         recommended_shards: arguments.shards,
         max_concurrency: arguments.max_concurrency,
@@ -86,6 +93,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(script) = script {
         tokio::spawn(simulator.play(script));
     }
+    if arguments.replay > 0 {
+        tokio::spawn(tell_of_replays(simulator.clone()));
+    }
     interrupted()?.await;
     server.shutdown().await;
     let counts = simulator.look(|seen| seen.counts);
@@ -102,4 +112,31 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         println!("  {:>8.3} s  {}", violation.at.as_secs_f64(), violation.detail);
     }
     Ok(())
+}
+
+/// Says of every connection that has ended what the server's part of it cost: whoever measures a client
+/// has to know that it did not wait for the server. Where connections overlap, the sum is right.
+async fn tell_of_replays(simulator: Simulator) {
+    let mut before = cpu_seconds();
+    for number in 1.. {
+        let ended = simulator.wait_for(|seen| {
+            let record = seen.connections.get(&number)?;
+            record.closed.as_ref().map(|_| (record.compression, record.payloads_out))
+        });
+        let (compression, payloads) = ended.await;
+        let now = cpu_seconds();
+        let cost = now - before;
+        println!(
+            "connection {number}: {compression}, {payloads} payloads, server {cost:.6} s of CPU"
+        );
+        before = now;
+    }
+}
+
+/// Processor time that this process has used so far.
+fn cpu_seconds() -> f64 {
+    getrusage(UsageWho::RUSAGE_SELF).map_or(0.0, |usage| {
+        let seconds = |time: TimeVal| time.num_microseconds() as f64 / 1e6;
+        seconds(usage.user_time()) + seconds(usage.system_time())
+    })
 }

@@ -58,8 +58,8 @@ pub use ledger::{
 };
 pub use memory::MemoryStream;
 pub use options::{
-    Exhausted, MAX_CHANNELS_PER_GUILD, MAX_GUILDS, MAX_MEMBERS_PER_GUILD, Options, OptionsError,
-    RefusedResume, RestLimits, SessionStarts, default_token,
+    Exhausted, MAX_CHANNELS_PER_GUILD, MAX_GUILDS, MAX_MEMBERS_PER_GUILD, MAX_RECORDED_EVENTS,
+    Options, OptionsError, RefusedResume, RestLimits, SessionStarts, default_token,
 };
 pub use rest::NewInteraction;
 pub use rest::fault::{RestFault, RestFaultKind};

@@ -18,6 +18,9 @@ pub const MAX_CHANNELS_PER_GUILD: u16 = 500;
 /// Most members a guild can hold.
 pub const MAX_MEMBERS_PER_GUILD: u32 = 1_000_000;
 
+/// Most events of a recording, which is kept in memory: about a gigabyte.
+pub const MAX_RECORDED_EVENTS: u32 = 1_000_000;
+
 /// Settings of a [`Simulator`](crate::Simulator). Start from `Options::default()`, which is a
 /// small bot with every privileged intent on a free port of this machine, and change what matters:
 ///
@@ -54,6 +57,14 @@ pub struct Options {
     pub roles_per_guild: u16,
     /// Events per second of traffic in the whole world; 0 for silence.
     pub events_per_second: f64,
+
+    /// Instead of a session every gateway connection gets a recording with so many events of
+    /// traffic, as fast as it reads: HELLO, after any IDENTIFY a READY and the guilds, then the
+    /// events. It is encoded beforehand for every transport compression, from the same options
+    /// always the same bytes. Nothing else a client sends is answered, no limits of IDENTIFY apply,
+    /// and of the actions on connections only drops work. Up to [`MAX_RECORDED_EVENTS`]; 0 for a
+    /// gateway that lives.
+    pub recorded_events: u32,
 
     /// Shards that `/gateway/bot` recommends.
     pub recommended_shards: u32,
@@ -220,6 +231,7 @@ impl Default for Options {
             channels_per_guild: 20,
             roles_per_guild: 12,
             events_per_second: 0.0,
+            recorded_events: 0,
             recommended_shards: 1,
             max_concurrency: 1,
             identify_window_ms: 5_000,
@@ -300,6 +312,11 @@ impl Options {
         need("events_per_second", rate_is_good, "is 0, or 0.001 to 1,000,000")?;
         let idle = rate == 0.0 || self.members_per_guild > 1;
         need("members_per_guild", idle, "must be at least 2 for traffic: the bot itself is one")?;
+        let recorded = self.recorded_events;
+        need("recorded_events", recorded <= MAX_RECORDED_EVENTS, "is at most 1,000,000")?;
+        let somewhere = self.guilds > 0 && self.members_per_guild > 1;
+        let problem = "happen in a guild with at least 2 members: the bot itself is one";
+        need("recorded_events", recorded == 0 || somewhere, problem)?;
         need("recommended_shards", self.recommended_shards > 0, "must be at least 1")?;
         need("max_concurrency", self.max_concurrency > 0, "must be at least 1")?;
         need("large_bot_multiple", self.large_bot_multiple > 0, "must be at least 1 (no rule)")?;

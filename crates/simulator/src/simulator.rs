@@ -41,10 +41,15 @@ impl fmt::Debug for Simulator {
 
 /// Running.
 impl Simulator {
-    /// A simulator with these options, which are checked. Does no IO.
+    /// A simulator with these options, which are checked. Does no IO, but takes its time where events
+    /// are to be recorded.
     pub fn new(options: Options) -> Result<Self, OptionsError> {
         options.check()?;
-        Ok(Self { shared: Arc::new(Shared::new(options)) })
+        let shared = Shared::new(options).map_err(|error| OptionsError {
+            option: "recorded_events",
+            problem: format!("cannot be encoded: {error}"),
+        })?;
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Listens on the address of the options and serves REST, gateway and control there, with TLS

@@ -1,6 +1,7 @@
 //! The one state behind the simulator's lock, and who holds it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::gateway::Gateway;
+use crate::gateway::recording::Recording;
 use crate::ledger::{Rule, Seen, ViolationRecord};
 use crate::options::Options;
 use crate::rest::Rest;
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) world: Arc<World>,
     pub(crate) clock: Clock,
     state: Mutex<State>,
+    /// What every connection gets in place of a session, if it is so.
+    pub(crate) recording: Option<Recording>,
     /// Wakes those who wait for the ledger to change.
     pub(crate) changed: Notify,
     /// Wakes the traffic when its rate changes.
@@ -35,18 +39,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> io::Result<Self> {
         let world = Arc::new(World::new(&options));
         let clock = Clock::start(options.started_at_unix_ms);
-        Self {
-            world: world.clone(),
+        let events = options.recorded_events;
+        let state = State::new(options, world.clone(), clock);
+        let recording = (events > 0).then(|| state.recording(events)).transpose()?;
+        Ok(Self {
+            world,
             clock,
-            state: Mutex::new(State::new(options, world, clock)),
+            state: Mutex::new(state),
+            recording,
             changed: Notify::new(),
             traffic: Notify::new(),
             has_traffic: AtomicBool::new(false),
             stop: CancellationToken::new(),
-        }
+        })
     }
 
     /// Looks at the state or changes it, then wakes whoever waits for such a change. Must not be

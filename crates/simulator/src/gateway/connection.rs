@@ -16,6 +16,7 @@ use super::dispatch::dispatch_text;
 use super::frame::{self, FrameError, FrameReader, Incoming, opcode};
 use super::handshake::Opened;
 use super::heartbeat::Watch;
+use super::playback;
 use crate::control::Split;
 use crate::ledger::{By, Rule};
 use crate::state::Shared;
@@ -63,6 +64,10 @@ pub(crate) async fn run<IO>(
         link.wire.set_pace(Some(Pace::per_second(rate)));
     }
     let (read, write) = tokio::io::split(io);
+    if let Some(recording) = &shared.recording {
+        let track = recording.track(opened.transport);
+        return playback::run(&shared, id, FrameReader::new(read, first), write, track).await;
+    }
     let reading = read_loop(&shared, id, FrameReader::new(read, first));
     let writing = write_loop(&shared, opened, write);
     let watching = watch_loop(&shared, id);

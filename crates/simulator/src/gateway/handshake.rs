@@ -246,7 +246,7 @@ impl State {
     }
 }
 
-fn hello_d(interval: &Value) -> Value {
+pub(super) fn hello_d(interval: &Value) -> Value {
     json!({
         "heartbeat_interval": interval,
         "_trace": ["[\"gateway-sim-1\",{\"micros\":0.0}]"],

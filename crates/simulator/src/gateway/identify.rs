@@ -257,13 +257,34 @@ impl State {
             conn.gate = gate;
         }
         let guilds = self.guilds_of(request.shard);
-        let ready = Ready {
-            v: version,
+        let shard = sharded.then_some(request.shard);
+        let d = self.ready(version, session_id.clone(), resume_gateway_url, shard, &guilds).into();
+        let padding = self.options.ready_padding_bytes;
+        self.append(key, "READY".into(), Body::Ready { d, padding }, None);
+        if request.intents & intents::GUILDS != 0 {
+            for guild in guilds {
+                self.introduce_guild(key, guild);
+            }
+        }
+        session_id
+    }
+
+    /// The `d` of READY.
+    pub(super) fn ready(
+        &self,
+        v: u8,
+        session_id: String,
+        resume_gateway_url: String,
+        shard: Option<[u32; 2]>,
+        guilds: &[u32],
+    ) -> String {
+        to_json(&Ready {
+            v,
             user_settings: json!({}),
             user: self.world.current_user(),
-            shard: sharded.then_some(request.shard),
+            shard,
             session_type: "normal",
-            session_id: session_id.clone(),
+            session_id,
             resume_gateway_url,
             relationships: [],
             private_channels: [],
@@ -280,16 +301,7 @@ impl State {
             auth: json!({}),
             application: json!({"id": self.world.application, "flags": self.application_flags()}),
             _trace: ["[\"gateway-sim-1\",{\"micros\":0}]"],
-        };
-        let d = to_json(&ready).into();
-        let padding = self.options.ready_padding_bytes;
-        self.append(key, "READY".into(), Body::Ready { d, padding }, None);
-        if request.intents & intents::GUILDS != 0 {
-            for guild in guilds {
-                self.introduce_guild(key, guild);
-            }
-        }
-        session_id
+        })
     }
 
     /// Tells a new session of a guild: its state, its outage, or nothing yet.

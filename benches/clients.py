@@ -1,0 +1,117 @@
+"""The clients that benches/bench.py measures: how each is run, and what a run of one gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+BENCHES = pathlib.Path(__file__).resolve().parent
+REPOSITORY = BENCHES.parent
+sys.path.insert(0, str(REPOSITORY / "examples"))
+import drive  # noqa: E402
+
+FOLDER = REPOSITORY / "target" / "bench"
+COMPRESSIONS = ("none", "zlib", "zstd")
+# Patience with one run, and with the recording: a machine may be busy.
+PATIENCE_S = drive.PATIENCE_S = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Client:
+    """A row of the table."""
+
+    name: str
+    command: tuple[str, ...]  # `{}` in it is the compression
+    way: str = ""
+    compressions: tuple[str, ...] = COMPRESSIONS
+    share: int = 1  # it takes one in so many of the events, the first ones
+    connections: int = 1
+    ours: bool = False
+
+
+PYTHON = str(FOLDER / "venv" / "bin" / "python")
+HOST = str(FOLDER / "bin" / "host")
+JULIA = (str(REPOSITORY / "scripts" / "julia.sh"), "--startup-file=no",
+         f"--project={REPOSITORY / 'bindings' / 'julia' / 'Shardwright'}", str(BENCHES / "hosts" / "host.jl"))
+REFERENCE = Client("reference: bare loop in Rust", (str(FOLDER / "bin" / "reference"),))
+CLIENTS = [
+    REFERENCE,
+    Client("Shardwright, C, batch 256", (HOST,), "256", ours=True),
+    Client("Shardwright, C, one by one", (HOST,), "1", ours=True),
+    Client("Shardwright, Julia, bytes", JULIA, connections=2, ours=True),
+    Client("Shardwright, Python, bytes", (PYTHON, str(BENCHES / "hosts" / "host.py")), "bytes", ours=True),
+    Client("Shardwright, Python, parsed", (PYTHON, str(BENCHES / "hosts" / "host.py")), "parsed", ours=True),
+    Client("twilight-gateway, text", (str(FOLDER / "bin" / "twilight-{}"),), "raw"),
+    Client("twilight-gateway, parsed", (str(FOLDER / "bin" / "twilight-{}"),), "parsed"),
+    Client("serenity, handlers and cache", (str(FOLDER / "bin" / "serenity"),), compressions=("none",), share=4),
+    Client("@discordjs/ws", ("/usr/bin/env", "node", str(FOLDER / "node" / "discord_js_ws.mjs")),
+           compressions=("none", "zlib")),
+    Client("discord.py", (PYTHON, str(BENCHES / "peers" / "discord_py.py")), share=5),
+    Client("hikari", (PYTHON, str(BENCHES / "peers" / "hikari_bot.py")), share=5),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one run of a client gave."""
+
+    round: int
+    client: str
+    version: str
+    compression: str
+    events: int
+    cpu_us: float  # per event, of the whole process
+    server_cpu_us: float  # per event
+    events_per_s: float
+    peak_mib: float
+
+
+class Simulator(drive.Process):
+    """A simulated Discord that plays a recording to whoever connects."""
+
+    def __init__(self, program, events):
+        super().__init__([str(program), "sim", "--listen", "127.0.0.1:0", "--replay", str(events)], os.environ, True)
+        self.api_url = self.expect(r"^ +REST +(http\S+)", "its REST URL")[0][1]
+        self.gateway_url = self.expect(r"^ +gateway +(ws\S+)", "its gateway's URL")[0][1]
+        self.token = self.expect(r"DISCORD_TOKEN=(\S+)", "its token")[0][1]
+        self.connections = 0
+
+    def cost(self, connections):
+        """The processor time that the last of so many more connections took, in seconds."""
+        self.connections += connections
+        line = rf"^connection {self.connections}: .* server (\S+) s of CPU$"
+        return float(self.expect(line, "what a connection cost it")[0][1])
+
+
+def run(client, compression, events, number, simulator, prefix):
+    """Runs a client once."""
+    events = max(1, events // client.share)
+    library = prefix / "lib" / "libshardwright.so"
+    env = {key: value for key, value in os.environ.items() if not key.startswith("SHARDWRIGHT_")}
+    env.update(
+        DISCORD_TOKEN=simulator.token, SIMULATOR_API_URL=simulator.api_url, SIMULATOR_GATEWAY_URL=simulator.gateway_url,
+        SHARDWRIGHT_API_URL=simulator.api_url, SHARDWRIGHT_LIBRARY=str(library), SHARDWRIGHT_SHARDS="1",
+        BENCH_EVENTS=str(events), BENCH_COMPRESSION=compression, BENCH_WAY=client.way,
+        PYTHONPATH=f"{BENCHES}:{REPOSITORY / 'bindings' / 'python' / 'src'}", PYTHONDONTWRITEBYTECODE="1",
+        JULIA_DEPOT_PATH=str(FOLDER / "depot"))
+    command = [part.replace("{}", compression) for part in client.command]
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired as late:
+        told = (late.stderr or b"").decode(errors="replace")
+        raise drive.Failure(f"{client.name}, {compression}: not done in {PATIENCE_S} s\n{told}") from None
+    lines = re.findall(r"^\{.*\}$", done.stdout, re.MULTILINE)
+    if done.returncode != 0 or not lines:
+        raise drive.Failure(
+            f"{client.name}, {compression}: ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    figures = json.loads(lines[-1])
+    if figures["events"] != events:
+        raise drive.Failure(f"{client.name}, {compression}: took {figures['events']} of {events} events")
+    return Run(
+        number, client.name, figures["client"], compression, events, figures["cpu_s"] / events * 1e6,
+        simulator.cost(client.connections) / events * 1e6, events / figures["wall_s"], figures["peak_kib"] / 1024)

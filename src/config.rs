@@ -368,7 +368,7 @@ struct Typed<'a> {
     /// twice as many, and goes on, as with the command `reshard`.
     #[serde(default)]
     reshard: Reshard,
-    /// cores, at most 4 · Threads of the engine, 1 to 256.
+    /// cores, at most 4, and at most one for each shard that is named · Threads of the engine, 1 to 256.
     threads: Option<usize>,
     /// `{"to":"stderr","level":"info","format":"text"}` · `to`: `stderr`, `events`, `callback`, `none`;
     /// `level`: `off`, `error`, `warn`, `info`, `debug`, `trace`; `format`: `text`, or `json` for one
@@ -514,7 +514,13 @@ impl Typed<'_> {
             (None, None) => TypedLog::default(),
         };
         let log = log.or(self.profile.map_or_else(LogConfig::default, Profile::log));
+        // A shard runs on one thread at a time; one more would only take it over now and then.
+        let useful_threads = match &shards {
+            Shards::Fixed { ids, .. } => ids.len(),
+            Shards::Auto => usize::MAX,
+        };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = self.threads.unwrap_or(cores.min(4).min(useful_threads));
         Ok(Config {
             token,
             intents: self.intents,
@@ -539,7 +545,7 @@ impl Typed<'_> {
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
             reshard: self.reshard,
-            threads: in_range("threads", self.threads.unwrap_or(cores.min(4)), 1, 256)?,
+            threads: in_range("threads", threads, 1, 256)?,
             log,
             metrics_address: self
                 .metrics_address

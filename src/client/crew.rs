@@ -1,6 +1,6 @@
 //! The tasks that the shards of a client run in.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ pub(super) struct Crew {
     overlap: Option<(Arc<Overlap>, Side)>,
     /// How far the host has come, for `at_most_once`.
     taken: Option<TakenFile>,
-    /// Names of the dispatches that the host gets.
-    events: Option<Arc<HashSet<Vec<u8>>>>,
+    /// Names of the dispatches that the host gets, sorted.
+    events: Option<Arc<[Vec<u8>]>>,
     tasks: JoinSet<()>,
     shard_of_task: HashMap<Id, u32>,
 }
@@ -49,8 +49,9 @@ impl Crew {
         taken: Option<TakenFile>,
     ) -> Self {
         let events = shared.config.events.as_ref().map(|names| {
-            let names = names.iter().map(|name| name.clone().into_bytes());
-            Arc::new(names.collect::<HashSet<_>>())
+            let mut names: Vec<_> = names.iter().map(|name| name.clone().into_bytes()).collect();
+            names.sort_unstable();
+            names.into()
         });
         Self {
             shared,

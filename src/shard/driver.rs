@@ -1,6 +1,5 @@
 //! Does what the machine says, with tokio: one task per shard.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -88,8 +87,8 @@ pub(crate) struct Surroundings {
     pub(crate) line: Line,
     /// The way to any server.
     pub(crate) dialer: Dialer,
-    /// Names of the dispatches that the host gets; `None` for all.
-    pub(crate) events: Option<Arc<HashSet<Vec<u8>>>>,
+    /// Names of the dispatches that the host gets, sorted; `None` for all.
+    pub(crate) events: Option<Arc<[Vec<u8>]>>,
     /// What follows how far the host comes with its events, if sessions are kept.
     pub(crate) progress: Option<Arc<Progress>>,
     /// The other set of shards, while the bot is resharded, and this shard's side of it.
@@ -625,7 +624,10 @@ impl Driver {
         if Guilds::concerns(name) {
             self.observe_guilds(envelope.seq, name, data);
         }
-        if self.surroundings.events.as_ref().is_some_and(|events| !events.contains(name)) {
+        let is_wanted = |names: &Arc<[Vec<u8>]>| {
+            names.binary_search_by(|known| known.as_slice().cmp(name)).is_ok()
+        };
+        if !self.surroundings.events.as_ref().is_none_or(is_wanted) {
             return None;
         }
         Some(Dispatch {

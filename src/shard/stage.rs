@@ -12,7 +12,7 @@ use crate::queue::{Event, EventKind, Frame, Progress};
 const MAX_EVENTS: usize = 256;
 
 /// Bytes after which a batch is full: one payload may be larger, a batch of small ones is not.
-const MAX_BYTES: usize = 64 << 10;
+const MAX_BYTES: usize = 128 << 10;
 
 /// Room for inflated bytes that is made before the first payload of a batch.
 const MIN_ROOM: usize = 2 << 10;

@@ -44,7 +44,7 @@ test: ## run every check there is, as CI does
 	@tests/monitoring/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
-	@echo "== The benchmark of docs/benchmarks.md runs, with every client"
+	@echo "== The benchmark of docs/benchmarks.md runs"
 	@benches/bench.py --quick $(CAPI)
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
 	@tests/foreign/test.sh $(CAPI)

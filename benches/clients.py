@@ -32,6 +32,7 @@ class Client:
     share: int = 1  # it takes one in so many of the events, the first ones
     connections: int = 1
     ours: bool = False
+    takes_minutes: bool = False  # to compile, which --quick does not wait for
 
 
 PYTHON = str(FOLDER / "venv" / "bin" / "python")
@@ -46,9 +47,10 @@ CLIENTS = [
     Client("Shardwright, Julia, bytes", JULIA, connections=2, ours=True),
     Client("Shardwright, Python, bytes", (PYTHON, str(BENCHES / "hosts" / "host.py")), "bytes", ours=True),
     Client("Shardwright, Python, parsed", (PYTHON, str(BENCHES / "hosts" / "host.py")), "parsed", ours=True),
-    Client("twilight-gateway, text", (str(FOLDER / "bin" / "twilight-{}"),), "raw"),
-    Client("twilight-gateway, parsed", (str(FOLDER / "bin" / "twilight-{}"),), "parsed"),
-    Client("serenity, handlers and cache", (str(FOLDER / "bin" / "serenity"),), compressions=("none",), share=4),
+    Client("twilight-gateway, text", (str(FOLDER / "bin" / "twilight-{}"),), "raw", takes_minutes=True),
+    Client("twilight-gateway, parsed", (str(FOLDER / "bin" / "twilight-{}"),), "parsed", takes_minutes=True),
+    Client("serenity, handlers and cache", (str(FOLDER / "bin" / "serenity"),), compressions=("none",), share=4,
+           takes_minutes=True),
     Client("@discordjs/ws", ("/usr/bin/env", "node", str(FOLDER / "node" / "discord_js_ws.mjs")),
            compressions=("none", "zlib")),
     Client("discord.py", (PYTHON, str(BENCHES / "peers" / "discord_py.py")), share=5),

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs and builds what benches/bench.py measures, below target/bench, once.
-# Usage: benches/install.sh [PREFIX]     PREFIX is where `make install PREFIX=...` went; target/capi by default
+# Usage: [QUICK=1] benches/install.sh [PREFIX]     PREFIX is where `make install PREFIX=...` went; target/capi by
+# default. QUICK leaves out what takes minutes to compile: twilight and serenity.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -53,11 +54,13 @@ build() { # build PROGRAM PACKAGE [ARGUMENT...]
     cp "$folder/peers/release/$package" "$folder/bin/$program"
 }
 build reference reference
-# Twilight's compression is a feature.
-build twilight-none twilight
-build twilight-zlib twilight --features zlib
-build twilight-zstd twilight --features zstd
-build serenity serenity
+if [ -z "${QUICK:-}" ]; then
+    # Twilight's compression is a feature.
+    build twilight-none twilight
+    build twilight-zlib twilight --features zlib
+    build twilight-zstd twilight --features zstd
+    build serenity serenity
+fi
 
 cc -O2 -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -pedantic -Werror "-I$prefix/include" "$here/hosts/host.c" \
     -o "$folder/bin/host" "-L$prefix/lib" "-Wl,-rpath,$prefix/lib" -lshardwright

@@ -200,11 +200,11 @@ pub(super) fn write(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: [u8; 4]
     match payload.len() {
         len @ 0..126 => out.push(0x80 | len as u8),
         len @ 126..0x1_0000 => {
-            out.push(0x80 | 126);
+            out.push(0x80 | 0x7e);
             out.extend((len as u16).to_be_bytes());
         }
         len => {
-            out.push(0x80 | 127);
+            out.push(0x80 | 0x7f);
             out.extend((len as u64).to_be_bytes());
         }
     }

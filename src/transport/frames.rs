@@ -1,8 +1,8 @@
 //! Websocket frames: found where they stand in the bytes that a server sent, and written as a client.
 //!
 //! tungstenite hands out each message as a reference of its own to the bytes, which costs more than all
-//! else that is done to an uncompressed event ([figures](../../docs/benchmarks.md)). Here a message is
-//! looked at where it lies, and its bytes are used again once all of them were.
+//! else that is done to an uncompressed event (`make bench`). Here a message is looked at where it lies,
+//! and its bytes are used again once all of them were.
 //!
 //! Source: <https://datatracker.ietf.org/doc/html/rfc6455#section-5.2>.
 
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    /// Scenario 54: what no server may send ends the connection.
+    /// Scenario 85: what no server may send ends the connection.
     #[test]
     fn what_is_not_allowed_is_said() {
         for (bytes, why) in [

@@ -76,20 +76,18 @@ install: build ## install library, header, pkg-config and CMake files and progra
 sim: ## run a simulated Discord to test a bot against
 	@cargo run --release --quiet --bin shardwright -- sim --guilds 20 --shards 4 --events-per-second 20
 
-overhead: ## measure what an event costs in C, Python and Julia
-	@scripts/setup.sh demo
-	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
+overhead: measured ## measure what an event costs in C, Python and Julia
 	@benches/overhead.py $(CAPI)
 
-reshard: ## measure the time and the memory of a reshard
-	@scripts/setup.sh demo
-	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
+reshard: measured ## measure the time and the memory of a reshard
 	@benches/reshard.py $(CAPI)
 
-bench: ## measure every host beside other people's libraries (docs/benchmarks.md): ROUNDS=5
+bench: measured ## measure every host beside other people's libraries (docs/benchmarks.md): ROUNDS=5
+	@benches/bench.py --rounds $(or $(ROUNDS),5) $(CAPI)
+
+measured: # what the measurements above run with
 	@scripts/setup.sh demo
 	@$(MAKE) --no-print-directory install PREFIX=$(CAPI) >/dev/null
-	@benches/bench.py --rounds $(or $(ROUNDS),5) $(CAPI)
 
 # -- for contributors ----------------------------------------------------------
 
@@ -142,4 +140,4 @@ clean: ## remove what was built
 	@cargo clean
 	@$(MAKE) --no-print-directory -C examples/c clean
 
-.PHONY: help demo test build install sim overhead reshard bench scenarios soak fuzz loom tsan sanitizers valgrind instructions bounds generate lint clean
+.PHONY: help demo test build install sim measured overhead reshard bench scenarios soak fuzz loom tsan sanitizers valgrind instructions bounds generate lint clean

@@ -29,6 +29,7 @@ import clients  # noqa: E402
 import drive  # noqa: E402
 import picture  # noqa: E402
 from clients import CLIENTS, COMPRESSIONS, REPOSITORY  # noqa: E402
+from overhead import processor  # noqa: E402
 from report import Report  # noqa: E402
 
 DOCUMENT = """\
@@ -87,13 +88,8 @@ The raw figures of every run are in [benchmarks.json](benchmarks.json).
 
 def machine():
     """Date and machine, in a sentence."""
-    name = platform.machine()
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip()
-            break
     load = os.getloadavg()[0]
-    return (f"{datetime.date.today()}, {name}, {os.cpu_count()} hardware threads, Linux {platform.release()}; load of "
+    return (f"{datetime.date.today()}, {processor()}, {os.cpu_count()} hardware threads, Linux {platform.release()}; load of "
             f"the machine at the end of the measurement: {load:.1f}.")
 
 

@@ -73,14 +73,11 @@ class Run:
     peak_mib: float
 
 
-class Simulator(drive.Process):
-    """A simulated Discord that plays a recording to whoever connects."""
+class Simulator(drive.AnySimulator):
+    """One that plays a recording to whoever connects."""
 
     def __init__(self, program, events):
-        super().__init__([str(program), "sim", "--listen", "127.0.0.1:0", "--replay", str(events)], os.environ, True)
-        self.api_url = self.expect(r"^ +REST +(http\S+)", "its REST URL")[0][1]
-        self.gateway_url = self.expect(r"^ +gateway +(ws\S+)", "its gateway's URL")[0][1]
-        self.token = self.expect(r"DISCORD_TOKEN=(\S+)", "its token")[0][1]
+        super().__init__(program, "--replay", str(events))
         self.connections = 0
 
     def cost(self, connections):

@@ -7,7 +7,7 @@ from statistics import median
 
 from clients import CLIENTS, COMPRESSIONS, REFERENCE
 
-# Issue 5's: what, whose figure, beside whose, in which compressions, at most so many times.
+# What is aimed at: what, whose figure, beside whose, in which compressions, at most so many times.
 TARGETS = [
     ("C, batch 256, against the reference", "Shardwright, C, batch 256", REFERENCE.name, ("zstd", "zlib"), 1.10),
     ("C, batch 256, against the reference", "Shardwright, C, batch 256", REFERENCE.name, ("none",), 1.50),

@@ -106,21 +106,27 @@ class Process:
             pass
 
 
-class Simulator(Process):
+class AnySimulator(Process):
     """A simulated Discord on a free port."""
 
-    def __init__(self, program, shards=SHARDS, max_concurrency=16, options=NO_IDENTIFY_WINDOWS, guilds=None,
-                 events_per_second=40):
-        # Some traffic, so that the bots have more to read than what is meant for them.
-        super().__init__([
-            str(program), "sim", "--listen", "127.0.0.1:0", "--shards", str(shards),
-            "--max-concurrency", str(max_concurrency), "--guilds", str(guilds or 4 * shards), "--members", "20",
-            "--events-per-second", str(events_per_second)], os.environ, quiet=True)
+    def __init__(self, program, *options):
+        super().__init__([str(program), "sim", "--listen", "127.0.0.1:0", *options], os.environ, quiet=True)
         url = r"^ +%s +(http\S+)"
         self.api_url = self.expect(url % "REST", "its REST URL")[0][1]
         self.gateway_url = self.expect(r"^ +gateway +(ws\S+)", "its gateway's URL")[0][1]
         self.control = self.expect(url % "control", "its control URL")[0][1]
         self.token = self.expect(r"DISCORD_TOKEN=(\S+)", "its token")[0][1]
+
+
+class Simulator(AnySimulator):
+    """One that bots live in."""
+
+    def __init__(self, program, shards=SHARDS, max_concurrency=16, options=NO_IDENTIFY_WINDOWS, guilds=None,
+                 events_per_second=40):
+        # Some traffic, so that the bots have more to read than what is meant for them.
+        super().__init__(
+            program, "--shards", str(shards), "--max-concurrency", str(max_concurrency),
+            "--guilds", str(guilds or 4 * shards), "--members", "20", "--events-per-second", str(events_per_second))
         self.post("do", {"do": "configure", "options": options})
 
     def post(self, path, body):

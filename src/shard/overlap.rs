@@ -155,10 +155,14 @@ impl Overlap {
                 }
             }
         }
-        // As they came, for people who look; those of a guild are in their order already, and stay so.
-        events.sort_by_key(|(number, _)| *number);
-        let mut events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
-        self.queue.push_anyway(&mut events);
+        self.tell(events);
+    }
+
+    /// Hands on what was held: as it came, for people who look; what belongs to a guild is in its order
+    /// already, and stays so.
+    fn tell(&self, mut held: Vec<(u64, Event)>) {
+        held.sort_by_key(|(number, _)| *number);
+        self.queue.push_anyway(&mut held.into_iter().map(|(_, event)| event).collect());
     }
 
     /// The old set has gone.
@@ -178,10 +182,7 @@ impl Overlap {
         let mut state = self.lock();
         let streams = std::mem::take(&mut state.streams);
         let held = streams.into_values().flat_map(|stream| stream.old);
-        let mut events: Vec<_> = held.filter_map(|ahead| ahead.held).collect();
-        events.sort_by_key(|(number, _)| *number);
-        let mut events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
-        self.queue.push_anyway(&mut events);
+        self.tell(held.filter_map(|ahead| ahead.held).collect());
         *state = State { phase: Phase::Abandoned, ..State::default() };
     }
 

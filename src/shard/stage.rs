@@ -40,14 +40,12 @@ pub(super) struct Stage {
     shard_id: u32,
     /// Where frames leave their receipts, if sessions are stored.
     progress: Option<Arc<Progress>>,
-    /// Inflated payloads, one behind another; the last one may still be looked at.
+    /// Payloads, one behind another; the last one may still be looked at.
     pub(super) text: Vec<u8>,
     /// Dispatches in `text`, their spans relative to it.
     staged: Vec<Dispatch>,
     /// Dispatches with a frame.
     ready: Vec<Event>,
-    /// Bytes of the frames of `ready`.
-    ready_bytes: usize,
     /// Length of the last frame, to make room for the next one.
     last_len: usize,
 }
@@ -61,7 +59,6 @@ impl Stage {
             text: Vec::new(),
             staged: Vec::new(),
             ready: Vec::new(),
-            ready_bytes: 0,
             last_len: 0,
         }
     }
@@ -103,18 +100,16 @@ impl Stage {
 
     /// Whether the batch should go before more is read.
     pub(super) fn is_full(&self) -> bool {
-        self.staged.len() + self.ready.len() >= MAX_EVENTS
-            || self.text.len() + self.ready_bytes >= MAX_BYTES
+        self.staged.len() + self.ready.len() >= MAX_EVENTS || self.text.len() >= MAX_BYTES
     }
 
     /// The batch. What is taken out of it has gone; the rest stays for the next time.
     pub(super) fn batch(&mut self) -> &mut Vec<Event> {
         self.freeze();
-        self.ready_bytes = 0;
         &mut self.ready
     }
 
-    /// Makes the inflated payloads a frame.
+    /// Makes the staged payloads a frame.
     fn freeze(&mut self) {
         let (Some(first), Some(last)) = (self.staged.first(), self.staged.last()) else {
             self.text.clear();
@@ -126,7 +121,6 @@ impl Stage {
         if text.capacity() > text.len() * 2 {
             text.shrink_to_fit();
         }
-        self.ready_bytes += text.len();
         let frame = Frame::from(text).with_receipt(receipt);
         let shard_id = self.shard_id;
         self.ready.extend(self.staged.drain(..).map(|d| event(shard_id, frame.clone(), d)));

@@ -19,10 +19,13 @@ const MAX_CONTROL_BYTES: usize = 125;
 /// What a frame, or the last one of several, brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A text message.
-    Text(Place),
-    /// A binary message.
-    Binary(Place),
+    /// A message.
+    Message {
+        /// Whether it is text; else it is binary.
+        is_text: bool,
+        /// Where it stands.
+        place: Place,
+    },
     /// A ping, to be answered with the same bytes.
     Ping(Place),
     /// The goodbye of the server: the code, if it gave one, and its reason.
@@ -97,13 +100,8 @@ impl Incoming {
             self.at = here.end;
             let is_text = match (head.opcode, self.begun) {
                 (TEXT | BINARY, None) if head.is_final => {
-                    let place = Place::Here(here);
-                    let is_text = head.opcode == TEXT;
-                    return Ok(Some(if is_text {
-                        Found::Text(place)
-                    } else {
-                        Found::Binary(place)
-                    }));
+                    let (is_text, place) = (head.opcode == TEXT, Place::Here(here));
+                    return Ok(Some(Found::Message { is_text, place }));
                 }
                 (TEXT | BINARY, None) => head.opcode == TEXT,
                 (CONTINUATION, Some(is_text)) => is_text,
@@ -119,8 +117,7 @@ impl Incoming {
             self.pieces.extend_from_slice(&self.bytes[here]);
             self.begun = (!head.is_final).then_some(is_text);
             if head.is_final {
-                let place = Place::Pieces;
-                return Ok(Some(if is_text { Found::Text(place) } else { Found::Binary(place) }));
+                return Ok(Some(Found::Message { is_text, place: Place::Pieces }));
             }
         }
     }
@@ -233,8 +230,8 @@ mod tests {
                 }
             };
             let (kind, place) = match found {
-                Found::Text(place) => ("text", place),
-                Found::Binary(place) => ("binary", place),
+                Found::Message { is_text: true, place } => ("text", place),
+                Found::Message { is_text: false, place } => ("binary", place),
                 Found::Ping(place) => ("ping", place),
                 Found::Close(code, reason) => {
                     seen.push(format!("close {code:?} {reason}"));
@@ -294,7 +291,8 @@ mod tests {
             assert!(incoming.bytes.capacity() <= 2 * (incoming.bytes.len() + READ_BYTES));
         }
         let found = incoming.next().expect("allowed");
-        assert_eq!(found, Some(Found::Binary(Place::Here(10..10 + message.len()))));
+        let place = Place::Here(10..10 + message.len());
+        assert_eq!(found, Some(Found::Message { is_text: false, place }));
         assert_eq!(incoming.next(), Ok(None));
         incoming.rest();
         assert_eq!((incoming.bytes.as_slice(), incoming.bytes.capacity()), (&b"\x81\x05h"[..], 3));

@@ -20,8 +20,8 @@ use crate::protocol::{CloseCode, GatewayUrl};
 /// 4096 bytes, the most that goes out in a minute.
 const MAX_WRITE_BUFFER_BYTES: usize = 1 << 20;
 
-/// Bytes that may wait to be written when a ping is still answered: its sender sees more pings unanswered
-/// than it can count if it does not read.
+/// Bytes that may wait to be written when a ping is still answered. Who pings and does not read gets no
+/// more answers, which would only pile up here.
 const MAX_BEFORE_PONG_BYTES: usize = 4 << 10;
 
 /// Patience with a server that does not answer our close frame.
@@ -109,20 +109,23 @@ impl WebSocket {
             return Poll::Pending;
         }
         match ready!(self.poll_read(cx)) {
-            Ok(Message::Text(place)) => Poll::Ready(Received::Text(self.incoming.payload(place))),
-            Ok(Message::Binary(place)) => {
-                Poll::Ready(Received::Binary(self.incoming.payload(place)))
-            }
+            Ok((true, place)) => Poll::Ready(Received::Text(self.incoming.payload(place))),
+            Ok((false, place)) => Poll::Ready(Received::Binary(self.incoming.payload(place))),
             Err(over) => Poll::Ready(over),
         }
     }
 
-    /// The next message, or the end of the connection. Pings are answered on the way.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Received<'static>>> {
+    /// Whether the next message is text, and where it stands; or the end of the connection. Pings are
+    /// answered on the way.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(bool, Place), Received<'static>>> {
         loop {
             match self.incoming.next() {
-                Ok(Some(Found::Text(place))) => return Poll::Ready(Ok(Message::Text(place))),
-                Ok(Some(Found::Binary(place))) => return Poll::Ready(Ok(Message::Binary(place))),
+                Ok(Some(Found::Message { is_text, place })) => {
+                    return Poll::Ready(Ok((is_text, place)));
+                }
                 Ok(Some(Found::Ping(place))) => {
                     if self.outgoing.len() <= MAX_BEFORE_PONG_BYTES {
                         let payload = self.incoming.payload(place).to_vec();
@@ -196,12 +199,6 @@ impl WebSocket {
         // However it ends, the socket is dropped.
         let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
-}
-
-/// Where a message stands.
-enum Message {
-    Text(Place),
-    Binary(Place),
 }
 
 /// The end of a connection by an error.

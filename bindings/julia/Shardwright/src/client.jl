@@ -37,6 +37,7 @@ mutable struct Core
     delivered::Bool # the dispatcher has ended
     leases::Union{Nothing,Leases} # where it counts when an event is done
     streams::Vector{EventStream} # the channels of such a client
+    changed_state::Bool # a shard did since the number of shards was asked for, which may be another now
 end
 
 """
@@ -96,7 +97,7 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     slots = Channel{Nothing}(handler_tasks)
     core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [],
         [], Threads.Condition(), slots, Threads.Condition(), false, false,
-        string(get(config, "delivery", "")) == "at_least_once" ? Leases() : nothing, [])
+        string(get(config, "delivery", "")) == "at_least_once" ? Leases() : nothing, [], false)
     client = Client(core, total, ids, nothing)
     core.client = WeakRef(client)
     finalizer(abandon, client)
@@ -161,11 +162,15 @@ end
 
 Base.propertynames(::Client, private::Bool = false) = (:num_shards, :shards, :running)
 
-# Asked each time, for a reshard changes it; a closed client knows what it had.
+# Asked again only when it may have changed, for handlers want it for each event; a closed client knows what it had.
 function num_shards(client::Client)
-    known = getfield(client, :core).handle == C_NULL ? nothing : status(client).shard_total
-    known === nothing || setfield!(client, :num_shards, Int(known))
-    return getfield(client, :num_shards)
+    core, known = getfield(client, :core), getfield(client, :num_shards)
+    if core.handle != C_NULL && (known === nothing || core.changed_state)
+        core.changed_state = false # before it is asked, so that no later change is missed
+        known = something(status(client).shard_total, Some(known))
+        setfield!(client, :num_shards, known)
+    end
+    return known
 end
 
 function Base.show(io::IO, client::Client)
@@ -430,6 +435,7 @@ function take(core::Core, batch::Vector{Lib.ShardEvent}, count::Integer)
         else
             name = name_of(raw)
             raw.kind == Lib.SHARD_EVENT_FATAL && refused(core, raw)
+            raw.kind == Lib.SHARD_EVENT_SHARD_STATE && (core.changed_state = true)
             raw.kind == Lib.SHARD_EVENT_OVERFLOW && @warn "the event queue was full" dropped = raw.status
             # Of a client that closes, nothing is delivered, but not done either where that counts.
             if (!core.closing || core.leases !== nothing) && wanted(core, name)

@@ -6,8 +6,8 @@
 //! dropped. Both get the events of a guild in the same order, so the one that is ahead always brings
 //! the next one, and the order is kept across the switch.
 //!
-//! An old shard may lose its session meanwhile, and with it some events. What the new set holds of those
-//! comes before whatever the old shard's next session brings; see [`Stream::has_gap`].
+//! A shard may lose its session meanwhile, and with it some events. What the new set holds of those that
+//! an old shard lost comes before what that brings later; see [`Stream::has_gap`] and [`in_order`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -86,11 +86,30 @@ struct Stream {
     /// that the new set holds, they are from before or from after those. Until that is known they are held
     /// too.
     has_gap: bool,
+    /// Sessions that the old set's shard began anew before the switch.
+    sessions: u32,
+}
+
+impl Stream {
+    /// A shard of this side begins another session before the switch.
+    fn begin_session(&mut self, side: Side) {
+        match side {
+            Side::Old => {
+                self.has_gap = true;
+                self.sessions += 1;
+            }
+            Side::New => self.new.iter_mut().for_each(|ahead| ahead.is_past = true),
+        }
+    }
 }
 
 /// An event that one set has brought and the other not.
 struct Ahead {
     content: u64,
+    /// [`Stream::sessions`] when it came.
+    session: u32,
+    /// The new set's shard that brought it has begun another session since.
+    is_past: bool,
     /// The event, while it is held, and how many were held before it.
     held: Option<(u64, Event)>,
 }
@@ -145,14 +164,11 @@ impl Overlap {
         state.phase = Phase::Switched;
         state.held_bytes = 0;
         let mut events = Vec::new();
-        for stream in state.streams.values_mut() {
-            // By now both have brought what there was: what only the old set has is from before.
+        for Stream { old, new, sessions, .. } in state.streams.values_mut() {
             let mut newest = 0;
-            for ahead in stream.old.iter_mut().chain(&mut stream.new) {
-                if let Some((number, event)) = ahead.held.take() {
-                    newest = number.max(newest);
-                    events.push((newest, event));
-                }
+            for (number, event) in in_order(*sessions, old.iter_mut(), new.iter_mut()).0 {
+                newest = number.max(newest);
+                events.push((newest, event));
             }
         }
         self.tell(events);
@@ -241,10 +257,10 @@ impl State {
         match name {
             b"READY" => {
                 unsent.extend(ids_of_ready(event.data()));
-                if side == Side::Old && self.phase == Phase::Before {
+                if self.phase == Phase::Before {
                     let direct = (event.shard_id == 0).then_some(0);
                     for guild_id in ids_of_ready(event.data()).chain(direct) {
-                        self.streams.entry(guild_id).or_default().has_gap = true;
+                        self.streams.entry(guild_id).or_default().begin_session(side);
                     }
                 }
                 return own;
@@ -257,7 +273,8 @@ impl State {
             _ => {}
         }
         let stream = self.streams.entry(event.guild_id).or_default();
-        let content = content(event);
+        let (content, session) = (content(event), stream.sessions);
+        let ahead = |held| Ahead { content, session, is_past: false, held };
         match side {
             // The new set has it, or will.
             Side::Old if self.phase == Phase::Settling => Verdict::Drop,
@@ -267,44 +284,40 @@ impl State {
                     stream.has_gap = false;
                     // The old set will not bring any more what it has passed over.
                     let twin = stream.new.remove(at).and_then(|ahead| ahead.held);
-                    let before = stream.old.iter_mut().chain(stream.new.range_mut(..at));
-                    let before = before.filter_map(|ahead| ahead.held.take());
-                    let size = told.len();
-                    told.extend(before.map(|(_, event)| event));
+                    let (old, new) = (stream.old.iter_mut(), stream.new.range_mut(..at));
+                    let (before, bytes) = in_order(session, old, new);
                     stream.new.drain(..at);
+                    told.extend(before.into_iter().map(|(_, event)| event));
+                    self.held_bytes -= bytes;
                     let Some((_, twin)) = twin else { return Verdict::Drop };
-                    let gone = told[size..].iter().chain([&twin]);
-                    self.held_bytes -= gone.map(|event| event.data().len()).sum::<usize>();
+                    self.held_bytes -= twin.data().len();
                     return Verdict::Deliver;
                 }
                 let is_unknown = stream.has_gap && !stream.new.is_empty();
                 let waits = stream.old.back().is_some_and(|last| last.held.is_some());
                 if self.phase == Phase::Before && (is_unknown || waits) {
                     let held = Some(self.hold(event.clone()));
-                    self.stream(event).old.push_back(Ahead { content, held });
+                    self.stream(event).old.push_back(ahead(held));
                     return Verdict::Held;
                 }
-                stream.old.push_back(Ahead { content, held: None });
+                stream.old.push_back(ahead(None));
                 Verdict::Deliver
             }
             Side::New => {
                 if let Some(at) = stream.old.iter().position(|ahead| ahead.content == content) {
                     self.twins += 1;
                     // What is held of the new set was lost with the old one's session.
-                    let lost = stream.new.drain(..).filter_map(|ahead| ahead.held);
-                    let lost: Vec<Event> = lost.map(|(_, event)| event).collect();
-                    self.held_bytes -= lost.iter().map(|event| event.data().len()).sum::<usize>();
-                    if stream.old[at].held.is_some() {
+                    let (old, new) = (stream.old.range_mut(..at), stream.new.iter_mut());
+                    let (before, bytes) = in_order(session, old, new);
+                    self.held_bytes -= bytes;
+                    stream.new.clear();
+                    let twin = stream.old.drain(..=at).next_back().and_then(|ahead| ahead.held);
+                    if let Some((_, twin)) = twin {
                         stream.has_gap = false;
-                        told.extend(lost);
+                        self.held_bytes -= twin.data().len();
+                        told.extend(before.into_iter().map(|(_, event)| event).chain([twin]));
                     }
                     // Otherwise the host has got what follows: it comes too late.
-                    // Those before it are from before the new session, which will not bring them.
-                    let before = stream.old.drain(..=at).filter_map(|ahead| ahead.held);
-                    for (_, event) in before {
-                        self.held_bytes -= event.data().len();
-                        told.push(event);
-                    }
                     return Verdict::Drop;
                 }
                 if self.phase == Phase::Settling {
@@ -313,7 +326,7 @@ impl State {
                 let is_before = self.phase == Phase::Before;
                 let held = is_before.then(|| self.hold(copy(event)));
                 let verdict = if is_before { Verdict::Held } else { Verdict::Deliver };
-                self.stream(event).new.push_back(Ahead { content, held });
+                self.stream(event).new.push_back(ahead(held));
                 verdict
             }
         }
@@ -330,6 +343,48 @@ impl State {
         self.held_bytes += event.data().len();
         (self.holds, event)
     }
+}
+
+/// What is held of these, in the order in which it happened as far as that can be told, and its bytes.
+///
+/// What both sets lost sessions amid has no twins. What came of the new set before the old shard's next
+/// session began, and does not come of that, is from before it; so is what came of an earlier session of
+/// the new set during the old shard's present one, which would bring it otherwise. The rest of the new set's
+/// is from after what only the old set has, which the new one would have brought otherwise. What stands
+/// before something that the host has got comes too late.
+fn in_order<'a>(
+    session: u32,
+    old: impl Iterator<Item = &'a mut Ahead>,
+    new: impl Iterator<Item = &'a mut Ahead>,
+) -> (Vec<(u64, Event)>, usize) {
+    let place_of_new = |new: &Ahead| match new.is_past && new.session == session && session > 0 {
+        true => (new.session, Place::BeforeOld),
+        false => (new.session, Place::AfterOld),
+    };
+    let old = old.map(|ahead| ((ahead.session, Place::Old), ahead));
+    let mut all: Vec<_> = old.chain(new.map(|ahead| (place_of_new(ahead), ahead))).collect();
+    all.sort_by_key(|(place, _)| *place);
+    let is_told =
+        |((_, place), ahead): &(_, &mut Ahead)| *place == Place::Old && ahead.held.is_none();
+    let late = all.iter().rposition(is_told).map_or(0, |newest| newest + 1);
+    let mut held = Vec::new();
+    let mut bytes = 0;
+    for (at, (_, ahead)) in all.into_iter().enumerate() {
+        let Some((number, event)) = ahead.held.take() else { continue };
+        bytes += event.data().len();
+        if at >= late {
+            held.push((number, event));
+        }
+    }
+    (held, bytes)
+}
+
+/// Where an event of the new set stands to those of the old shard's session at that time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    BeforeOld,
+    Old,
+    AfterOld,
 }
 
 /// What an event says, in short. The same payload of two sessions differs in its sequence number only.
@@ -433,6 +488,26 @@ mod tests {
         assert_eq!(told(&overlap).len(), 1);
         assert_eq!(say(&overlap, Side::Old, &["c"]), ["c"]);
         assert!(say(&overlap, Side::New, &["a", "b", "c", "d"]).is_empty());
+        overlap.switch();
+        assert_eq!(told(&overlap), ["d"]);
+
+        // Both lost it, and the new set has no twin of what follows.
+        let overlap = self::overlap();
+        assert!(say(&overlap, Side::New, &["b"]).is_empty());
+        assert!(overlap.push(Side::Old, &mut ready()));
+        assert_eq!(told(&overlap).len(), 1);
+        assert!(say(&overlap, Side::Old, &["d", "e"]).is_empty());
+        overlap.switch();
+        assert_eq!(told(&overlap), ["b", "d", "e"]);
+
+        // Both lost it, and the host has got what follows.
+        let overlap = self::overlap();
+        assert!(overlap.push(Side::Old, &mut ready()));
+        assert_eq!(told(&overlap).len(), 1);
+        assert_eq!(say(&overlap, Side::Old, &["c"]), ["c"]);
+        assert!(say(&overlap, Side::New, &["a", "b"]).is_empty());
+        assert!(overlap.push(Side::New, &mut ready()));
+        assert!(say(&overlap, Side::New, &["d"]).is_empty());
         overlap.switch();
         assert_eq!(told(&overlap), ["d"]);
 

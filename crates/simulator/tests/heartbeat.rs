@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Client, simulator};
 use serde_json::{Value, json};
-use shardwright_sim::{Acks, By, Options, Rule, Simulator, Target};
+use shardwright_sim::{Acks, By, ConnectPlan, Options, Pace, Rule, Simulator, Target};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -64,6 +64,22 @@ async fn a_late_heartbeat_is_noticed() {
     client.beat().await;
     client.op(11).await;
     assert_eq!(rules(&simulator), [Rule::HeartbeatLate]);
+}
+
+/// A client learns of the interval when HELLO is there, however long the line took until then.
+#[tokio::test(start_paused = true)]
+async fn the_first_heartbeat_is_due_after_hello() {
+    let options = Options { heartbeat_late_ms: 500, ..Options::default() };
+    let simulator = simulator(options);
+    let dribble = Some(Pace { bytes: 1, gap_ms: 20 });
+    simulator.plan(Some(1), ConnectPlan { dribble, ..ConnectPlan::default() }).unwrap();
+    let mut client = Client::connect(&simulator).await;
+    client.hello().await;
+    assert!(simulator.now() > Duration::from_secs(2));
+    tokio::time::advance(Duration::from_millis(41_250)).await;
+    client.beat().await;
+    client.op(11).await;
+    assert!(rules(&simulator).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

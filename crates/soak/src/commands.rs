@@ -64,6 +64,9 @@ impl Host<'_> {
         if why.contains("bug in the engine") {
             self.problem(&why);
         }
+        if self.stopping.is_some() {
+            self.numbers.cut_short.insert(self.restarts.len());
+        }
         self.failed.push(why);
     }
 

@@ -42,6 +42,8 @@ impl State {
         let mut out: Vec<Out> = conn.waiting.drain(..).collect();
         if !conn.greeted && out.iter().any(|out| matches!(out, Out::Hello(_))) {
             conn.greeted = true;
+            // The interval is known from here on; a slow line may have taken seconds to come here.
+            conn.last_beat = now;
             self.seen.update(id, |record| record.hello = Some(now));
         }
         if let Some(end) = out.iter().position(|out| matches!(out, Out::Close { .. } | Out::End(_)))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::Bytes;
 
@@ -47,8 +47,13 @@ impl Frame {
     }
 
     /// Its receipt.
-    pub(super) fn receipt(&self) -> Option<&Receipt> {
+    pub(crate) fn receipt(&self) -> Option<&Receipt> {
         self.0.receipt.as_ref()
+    }
+
+    /// A way back to it, as long as it is not released.
+    pub(crate) fn downgrade(&self) -> WeakFrame {
+        WeakFrame(Arc::downgrade(&self.0))
     }
 
     /// The reference, to be carried over the ABI.
@@ -96,6 +101,17 @@ impl Inner {
                 Buffer::Inflated(bytes) => bytes.capacity(),
                 Buffer::Received(bytes) => bytes.len(),
             }
+    }
+}
+
+/// A way back to a frame.
+#[derive(Debug)]
+pub(crate) struct WeakFrame(Weak<Inner>);
+
+impl WeakFrame {
+    /// The frame, unless it was released.
+    pub(crate) fn upgrade(&self) -> Option<Frame> {
+        self.0.upgrade().map(Frame)
     }
 }
 

@@ -14,6 +14,7 @@ mod signal;
 pub(crate) use event::wall_clock_ns;
 pub use event::{Event, EventKind, FLAG_REPLAYED, NO_SHARD};
 pub use event_queue::{EventQueue, PollError};
+pub(crate) use frame::WeakFrame;
 pub use frame::{Frame, Inner as FrameInner};
 pub use progress::{OnTaken, Progress, Taken};
 pub use signal::Signal;

@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
+use super::frame::Frame;
 use crate::config::Delivery;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -68,16 +69,13 @@ impl Progress {
     /// A frame with the events from one to another sets out.
     pub(crate) fn send(self: &Arc<Self>, first_seq: u64, last_seq: u64) -> Receipt {
         let mut state = self.lock();
-        let frame = state.next_frame;
-        state.next_frame += 1;
-        if self.delivery == Delivery::AtLeastOnce {
-            // One without a number comes after all that were sent.
-            let before = first_seq.checked_sub(1).unwrap_or(state.sent);
-            let before = before.max(state.begun);
-            state.open.insert(frame, before);
-        }
+        let frame = state.open(self.delivery, first_seq);
         state.sent = state.sent.max(last_seq);
-        Receipt { progress: Arc::clone(self), session: state.session, frame }
+        self.receipt(state.session, frame)
+    }
+
+    fn receipt(self: &Arc<Self>, session: u32, frame: u64) -> Receipt {
+        Receipt { progress: Arc::clone(self), session, frame, twins: OnceLock::new() }
     }
 
     /// The newest event of the session with this tag that, like all before it, is done with, if
@@ -118,6 +116,20 @@ impl Progress {
     }
 }
 
+impl State {
+    /// The number of a frame that begins with this event.
+    fn open(&mut self, delivery: Delivery, first_seq: u64) -> u64 {
+        let frame = self.next_frame;
+        self.next_frame += 1;
+        if delivery == Delivery::AtLeastOnce {
+            // One without a number comes after all that were sent.
+            let before = first_seq.checked_sub(1).unwrap_or(self.sent);
+            self.open.insert(frame, before.max(self.begun));
+        }
+        frame
+    }
+}
+
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Progress").field("state", &*self.lock()).finish_non_exhaustive()
@@ -130,6 +142,26 @@ pub(crate) struct Receipt {
     progress: Arc<Progress>,
     session: u32,
     frame: u64,
+    /// Frames that are done with when this one is; see [`Receipt::also`].
+    twins: OnceLock<Mutex<Vec<Frame>>>,
+}
+
+impl Receipt {
+    /// One for a single event of the frame, which outlives it.
+    pub(crate) fn for_one(&self, seq: u64) -> Self {
+        let mut state = self.progress.lock();
+        // Old news says nothing of another session.
+        let is_current = state.session == self.session;
+        let frame = if is_current { state.open(self.progress.delivery, seq) } else { self.frame };
+        drop(state);
+        self.progress.receipt(self.session, frame)
+    }
+
+    /// The host gets an event of `twin` in this frame: it is done with it when it releases this one.
+    pub(crate) fn also(&self, twin: Frame) {
+        let twins = self.twins.get_or_init(Mutex::default);
+        twins.lock().unwrap_or_else(PoisonError::into_inner).push(twin);
+    }
 }
 
 impl Drop for Receipt {

@@ -15,7 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::guilds::ids_of_ready;
-use crate::queue::{Event, EventKind, EventQueue, Frame};
+use crate::queue::{Event, EventKind, EventQueue, Frame, WeakFrame};
 
 /// Dispatches that answer what one session asked for; nobody else gets them.
 const ANSWERS: [&[u8]; 3] = [b"GUILD_MEMBERS_CHUNK", b"SOUNDBOARD_SOUNDS", b"RATE_LIMITED"];
@@ -112,6 +112,8 @@ struct Ahead {
     is_past: bool,
     /// The event, while it is held, and how many were held before it.
     held: Option<(u64, Event)>,
+    /// Where the old set's event went, if it matters when the host is done with it.
+    given: Option<WeakFrame>,
 }
 
 /// What becomes of an event.
@@ -274,7 +276,7 @@ impl State {
         }
         let stream = self.streams.entry(event.guild_id).or_default();
         let (content, session) = (content(event), stream.sessions);
-        let ahead = |held| Ahead { content, session, is_past: false, held };
+        let ahead = |held| Ahead { content, session, is_past: false, held, given: None };
         match side {
             // The new set has it, or will.
             Side::Old if self.phase == Phase::Settling => Verdict::Drop,
@@ -291,6 +293,10 @@ impl State {
                     self.held_bytes -= bytes;
                     let Some((_, twin)) = twin else { return Verdict::Drop };
                     self.held_bytes -= twin.data().len();
+                    twin.forgo();
+                    if let Some(receipt) = event.frame.receipt() {
+                        receipt.also(twin.frame);
+                    }
                     return Verdict::Deliver;
                 }
                 let is_unknown = stream.has_gap && !stream.new.is_empty();
@@ -300,7 +306,8 @@ impl State {
                     self.stream(event).old.push_back(ahead(held));
                     return Verdict::Held;
                 }
-                stream.old.push_back(ahead(None));
+                let given = event.frame.receipt().map(|_| event.frame.downgrade());
+                stream.old.push_back(Ahead { given, ..ahead(None) });
                 Verdict::Deliver
             }
             Side::New => {
@@ -311,13 +318,25 @@ impl State {
                     let (before, bytes) = in_order(session, old, new);
                     self.held_bytes -= bytes;
                     stream.new.clear();
-                    let twin = stream.old.drain(..=at).next_back().and_then(|ahead| ahead.held);
-                    if let Some((_, twin)) = twin {
+                    let Some(Ahead { held, given, .. }) = stream.old.drain(..=at).next_back()
+                    else {
+                        return Verdict::Drop;
+                    };
+                    let mut given = given.and_then(|frame| frame.upgrade());
+                    if let Some((_, twin)) = held {
                         stream.has_gap = false;
                         self.held_bytes -= twin.data().len();
+                        given = Some(twin.frame.clone());
                         told.extend(before.into_iter().map(|(_, event)| event).chain([twin]));
                     }
                     // Otherwise the host has got what follows: it comes too late.
+                    let (given, receipt) =
+                        (given.as_ref().map(Frame::receipt), event.frame.receipt());
+                    if let (Some(Some(given)), Some(receipt)) = (given, receipt) {
+                        given.also(
+                            Frame::from(Vec::new()).with_receipt(Some(receipt.for_one(event.seq))),
+                        );
+                    }
                     return Verdict::Drop;
                 }
                 if self.phase == Phase::Settling {
@@ -374,6 +393,8 @@ fn in_order<'a>(
         bytes += event.data().len();
         if at >= late {
             held.push((number, event));
+        } else {
+            event.forgo();
         }
     }
     (held, bytes)
@@ -399,13 +420,18 @@ fn copy(event: &Event) -> Event {
     debug_assert_eq!(event.kind, EventKind::Dispatch);
     let text = [event.name(), event.data()].concat();
     let (name, data) = (0..event.name().len(), event.name().len()..text.len());
-    Event { frame: Frame::from(text), name: name.into(), data: data.into(), ..event.clone() }
+    let receipt = event.frame.receipt().map(|receipt| receipt.for_one(event.seq));
+    let frame = Frame::from(text).with_receipt(receipt);
+    Event { frame, name: name.into(), data: data.into(), ..event.clone() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::config::{QueueConfig, WhenFull};
+    use crate::config::{Delivery, QueueConfig, WhenFull};
+    use crate::queue::Progress;
 
     fn overlap() -> Overlap {
         let config =
@@ -559,6 +585,43 @@ mod tests {
         let about_us = |shard_id| event(shard_id, 0, "USER_UPDATE", "{}");
         assert_eq!(push(Side::Old, vec![about_us(1), about_us(2)]), 2);
         assert_eq!(push(Side::New, vec![about_us(1), about_us(2), about_us(3)]), 0);
+    }
+
+    /// How far the host is with the new set's session, when the old set's twins reach it.
+    #[test]
+    fn who_has_an_event_of_one_set_has_that_of_the_other() {
+        for (delivery, first) in [
+            (Delivery::AtLeastOnce, Side::Old),
+            (Delivery::AtLeastOnce, Side::New),
+            (Delivery::AtMostOnce, Side::Old),
+            (Delivery::AtMostOnce, Side::New),
+        ] {
+            let overlap = overlap();
+            let sets = [Side::Old, Side::New].map(|side| {
+                let progress = Arc::new(Progress::new(delivery, None));
+                progress.begin(7, 1);
+                (side, progress)
+            });
+            let push = |side: Side| {
+                let receipt = sets[side as usize].1.send(2, 2);
+                let event = event(1, 7, "MESSAGE_CREATE", "a");
+                let frame = event.frame.with_receipt(Some(receipt));
+                assert!(overlap.push(side, &mut vec![Event { seq: 2, frame, ..event }]));
+            };
+            let other = if first == Side::Old { Side::New } else { Side::Old };
+            push(first);
+            push(other);
+            overlap.switch();
+            let mut in_hand = Vec::new();
+            overlap.queue.poll(9, Some(Duration::ZERO), |event| in_hand.push(event)).expect("one");
+            assert_eq!(in_hand.len(), 1);
+            let done = || sets.each_ref().map(|(_, progress)| progress.done(7, 2));
+            if delivery == Delivery::AtLeastOnce {
+                assert_eq!(done(), [Some(1); 2], "{first:?} first");
+            }
+            in_hand.clear();
+            assert_eq!(done(), [Some(2); 2], "{delivery:?}, {first:?} first");
+        }
     }
 
     #[test]

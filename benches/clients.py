@@ -39,14 +39,17 @@ PYTHON = str(FOLDER / "venv" / "bin" / "python")
 HOST = str(FOLDER / "bin" / "host")
 JULIA = (str(REPOSITORY / "scripts" / "julia.sh"), "--startup-file=no",
          f"--project={REPOSITORY / 'bindings' / 'julia' / 'Shardwright'}", str(BENCHES / "hosts" / "host.jl"))
+HOST_PY = (PYTHON, str(BENCHES / "hosts" / "host.py"))
 REFERENCE = Client("reference: bare loop in Rust", (str(FOLDER / "bin" / "reference"),))
 CLIENTS = [
     REFERENCE,
     Client("Shardwright, C, batch 256", (HOST,), "256", ours=True),
     Client("Shardwright, C, one by one", (HOST,), "1", ours=True),
-    Client("Shardwright, Julia, bytes", JULIA, connections=2, ours=True),
-    Client("Shardwright, Python, bytes", (PYTHON, str(BENCHES / "hosts" / "host.py")), "bytes", ours=True),
-    Client("Shardwright, Python, parsed", (PYTHON, str(BENCHES / "hosts" / "host.py")), "parsed", ours=True),
+    Client("Shardwright, Julia, batches", JULIA, "batches", connections=2, ours=True),
+    Client("Shardwright, Julia, channel", JULIA, "channel", connections=2, ours=True),
+    Client("Shardwright, Python, batches", HOST_PY, "batches", ours=True),
+    Client("Shardwright, Python, one by one", HOST_PY, "bytes", ours=True),
+    Client("Shardwright, Python, parsed", HOST_PY, "parsed", ours=True),
     Client("twilight-gateway, text", (str(FOLDER / "bin" / "twilight-{}"),), "raw", takes_minutes=True),
     Client("twilight-gateway, parsed", (str(FOLDER / "bin" / "twilight-{}"),), "parsed", takes_minutes=True),
     Client("serenity, handlers and cache", (str(FOLDER / "bin" / "serenity"),), compressions=("none",), share=4,

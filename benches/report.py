@@ -15,11 +15,12 @@ TARGETS = [
     ("C, batch 256, against twilight, parsed", "Shardwright, C, batch 256", "twilight-gateway, parsed", COMPRESSIONS,
      0.33),
     ("C, batch 256, against serenity", "Shardwright, C, batch 256", "serenity, handlers and cache", ("none",), 0.12),
-    ("Python, bytes, against discord.py", "Shardwright, Python, bytes", "discord.py", COMPRESSIONS, 0.10),
-    ("Python, bytes, against hikari", "Shardwright, Python, bytes", "hikari", COMPRESSIONS, 0.06),
+    ("Python, batches, against discord.py", "Shardwright, Python, batches", "discord.py", COMPRESSIONS, 0.10),
+    ("Python, batches, against hikari", "Shardwright, Python, batches", "hikari", COMPRESSIONS, 0.06),
     ("Python, parsed, against discord.py", "Shardwright, Python, parsed", "discord.py", COMPRESSIONS, 0.25),
     ("Python, parsed, against hikari", "Shardwright, Python, parsed", "hikari", COMPRESSIONS, 0.15),
-    ("Julia, bytes, against C, batch 256", "Shardwright, Julia, bytes", "Shardwright, C, batch 256", COMPRESSIONS, 1.5),
+    ("Julia, batches, against C, batch 256", "Shardwright, Julia, batches", "Shardwright, C, batch 256", COMPRESSIONS,
+     1.5),
 ]
 
 

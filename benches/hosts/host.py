@@ -1,4 +1,5 @@
-"""A bot in Python that takes every event, as benches/bench.py asks for it: its bytes, or parsed with orjson."""
+"""A bot in Python that takes every event, as benches/bench.py asks for it: its bytes, in batches or one by one, or
+parsed with orjson."""
 
 from __future__ import annotations
 
@@ -21,6 +22,11 @@ def main() -> None:
     with Client(
         intents=131071, events=EVENTS, compression=os.environ["BENCH_COMPRESSION"], log={"to": "none"}
     ) as client:
+        if way == "batches":
+            for batch in client.batches():
+                dispatches = [event.raw for event in batch if event.kind is EventKind.DISPATCH]
+                total += sum(map(len, dispatches))
+                meter.batch(len(dispatches))
         for event in client:
             if event.kind is EventKind.DISPATCH:
                 total += len(event.data) if way == "parsed" else len(event.raw)

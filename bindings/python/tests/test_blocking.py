@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import MakeClient
@@ -90,6 +91,52 @@ def test_several_threads_wait_for_replies(sim: Simulator, make: MakeClient) -> N
         for thread in threads:
             thread.join()
     assert len(names) == 80
+
+
+def test_batches(sim: Simulator, make: MakeClient) -> None:
+    """What waits comes at once, in its order, whatever stands between two events in the engine's memory."""
+    channel = sim.channel()
+    sent = ["first"] + [f"{number} {'é' * (number % 7 * 100)}" for number in range(400)]
+    with make(batch=100) as client:
+        client.wait_ready(10).result()
+        for text in sent:
+            sim.say(text, channel)
+        came: list[str] = []
+        sizes: list[int] = []
+        for batch in client.batches():
+            sizes.append(len(batch))
+            came += [event.data["content"] for event in batch if event.name == "MESSAGE_CREATE"]
+            if len(came) == len(sent):
+                client.stop()
+    assert came == sent
+    assert 1 < max(sizes) <= 100
+
+    with make() as client:
+        client.on("MESSAGE_CREATE")(lambda event: None)
+        sim.say("with a handler", channel)
+        batch = next(client.batches())
+        assert len(batch) == 1
+
+
+def test_batches_are_not_for_at_least_once(make: MakeClient, tmp_path: Path) -> None:
+    client = make(delivery="at_least_once", sessions=f"sqlite:{tmp_path}/sessions")
+    with client, pytest.raises(StateError, match="one by one"):
+        next(client.batches())
+
+
+def test_leaving_an_iteration_loses_nothing(sim: Simulator, make: MakeClient) -> None:
+    channel = sim.channel()
+    with make() as client:
+        client.wait_ready(10).result()
+        for number in range(20):
+            sim.say(str(number), channel)
+        came: list[str] = []
+        while len(came) < 20:
+            for event in client:
+                if event.name == "MESSAGE_CREATE":
+                    came.append(event.data["content"])
+                    break
+        assert came == [str(number) for number in range(20)]
 
 
 def test_the_two_ways_do_not_mix(make: MakeClient) -> None:

@@ -16,9 +16,9 @@ module Shardwright
 using FileWatching: FDWatcher
 using Logging
 
-export Client, Event, Reply, JSONObject, ShardStatus, ActivityTypes
-export on, events, start, stop, hold, done, wait_ready, shard_status, status, guild_count, healthy, metrics
-export data, raw, event_name, shard_id, sequence, guild_id, received_at, isreplayed
+export Client, Event, Batch, BorrowedEvent, Reply, JSONObject, ShardStatus, ActivityTypes
+export on, on_batch, events, start, stop, hold, done, wait_ready, shard_status, status, guild_count, healthy, metrics
+export data, raw, raw_bytes, name_bytes, event_name, shard_id, sequence, guild_id, received_at, isreplayed
 export rest, create_message, update_presence, update_voice_state, request_guild_members,
     request_soundboard_sounds, request_channel_info, gateway_command, guilds, guild_stats, restart_shard, reshard,
     send_command, cancel
@@ -36,6 +36,7 @@ include("leases.jl")
 include("events.jl")
 include("holds.jl")
 include("client.jl")
+include("batches.jl")
 include("commands.jl")
 
 function __init__()

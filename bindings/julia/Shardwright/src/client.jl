@@ -28,6 +28,7 @@ mutable struct Core
     lock::ReentrantLock # of `pending`
     handlers::Dict{String,Vector{Any}}
     channels::Vector{Tuple{Set{String},Channel{Event}}}
+    takers::Vector{Any} # of whole batches
     waiting::Vector{Event}
     held::Vector{Lib.ShardEvent} # polled only to get at answers: the engine's memory until there is room
     changed::Threads.Condition
@@ -95,7 +96,7 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     handle = Lib.shard_client_new(json, sizeof(json))
     handle == C_NULL && throw(exception(Lib.shard_last_status(), last_error()))
     slots = Channel{Nothing}(handler_tasks)
-    core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [],
+    core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [], [],
         [], Threads.Condition(), slots, Threads.Condition(), false, false,
         string(get(config, "delivery", "")) == "at_least_once" ? Leases() : nothing, [], false)
     client = Client(core, total, ids, nothing)
@@ -239,7 +240,7 @@ function keep(client::Client)
     return
 end
 
-listens(core::Core) = !isempty(core.handlers) || !isempty(core.channels)
+listens(core::Core) = !isempty(core.handlers) || !isempty(core.channels) || !isempty(core.takers)
 
 """
     start(client; blocking = true)
@@ -425,10 +426,13 @@ is_full(core::Core) = length(core.waiting) >= MAX_WAITING || !isempty(core.held)
 function take(core::Core, batch::Vector{Lib.ShardEvent}, count::Integer)
     full = is_full(core)
     taken = Event[]
-    kept = 0
+    isempty(core.takers) || offer(core, Batch(batch, count))
+    nobody_else = isempty(core.handlers) && isempty(core.channels)
     for index in 1:count
         raw = batch[index]
-        if raw.kind == Lib.SHARD_EVENT_REPLY
+        if nobody_else && raw.kind == Lib.SHARD_EVENT_DISPATCH
+            continue
+        elseif raw.kind == Lib.SHARD_EVENT_REPLY
             answer(core, raw.command_id, Int(raw.status), text(raw.data, raw.data_len))
         elseif raw.kind == Lib.SHARD_EVENT_LOG
             log_line(raw)

@@ -70,6 +70,40 @@ end
     end
 end
 
+@testset "batches" begin
+    Simulator() do sim
+        where = channel(sim)
+        sent = ["$number $("é"^(number % 7 * 50))" for number in 1:300]
+        came, kept, sizes, others = String[], Event[], Int[], Channel{Any}(400)
+        logs = Test.TestLogger()
+        with_logger(logs) do
+            with_client(sim; events = [:MESSAGE_CREATE], batch = 100) do client
+                on((c, event) -> put!(others, event.content), client, :MESSAGE_CREATE)
+                on_batch(client) do batch
+                    push!(sizes, count(_ -> true, batch))
+                    for event in batch
+                        @test String(name_bytes(event)) == "MESSAGE_CREATE" && event_name(event) == :MESSAGE_CREATE
+                        @test length(raw_bytes(event)) == sizeof(raw(event)) && raw_bytes(event)[1] == UInt8('{')
+                        @test_throws BoundsError raw_bytes(event)[0]
+                        @test guild_id(event) !== nothing && shard_id(event) == 0 && !isreplayed(event)
+                        push!(came, data(event).content)
+                        push!(kept, Event(event))
+                    end
+                    length(came) > 10 && error("broken after $(length(came))")
+                end
+                for text in sent
+                    say(sim, text, where)
+                end
+                @test [take!(others) for _ in sent] == sent
+            end
+        end
+        # What is copied stays, and a function that throws is called again.
+        @test came == sent && [event.content for event in kept] == sent
+        @test 1 <= maximum(sizes) <= 100 && issorted(sequence.(kept))
+        @test any(record -> occursin("function for batches threw", record.message), logs.logs)
+    end
+end
+
 @testset "handlers that throw" begin
     Simulator() do sim
         logs = Test.TestLogger()

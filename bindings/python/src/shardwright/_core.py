@@ -9,19 +9,17 @@ import ctypes
 import os
 import struct
 import weakref
-from ctypes import string_at
-from typing import Any, Callable, Optional
+from collections.abc import Iterator
+from typing import Any, Optional
 
 from . import _ffi, _json, _lib
+from ._copies import Names, copy_events
 from ._leases import Leases
 from .errors import ShardError, error_from
-from .events import Event, event_of, lent_event_of
+from .events import Event, LentEvent
 
 MAX_BATCH = 256
 """Events copied by one call at most; more would make the boundary no cheaper."""
-
-_MAX_NAMES = 1024
-"""Names of events that are remembered, so that the same text is decoded once."""
 
 _LAYOUT = struct.Struct(_ffi.EVENT_LAYOUT)
 
@@ -58,7 +56,7 @@ class Core:
         self._batch = batch
         self._events = (_ffi.ShardEvent * batch)()
         self._view = memoryview(self._events).cast("B")
-        self._names: dict[bytes, str] = {}
+        self._names = Names()
         self.leases = Leases(library) if config.get("delivery") == "at_least_once" else None
         """The events that are not done, where that counts."""
         self._finalizer = weakref.finalize(self, _free, library, handle, self._pid, self.leases)
@@ -138,41 +136,28 @@ class Core:
         if self.leases is not None:
             return self._lend(count, self.leases)
         try:
-            return self._copy(count, event_of)
+            return copy_events(self._structs(count), self._names, Event)
         finally:
             library.shard_events_release(events, count)
 
+    def _structs(self, count: int) -> Iterator[tuple[int, ...]]:
+        return _LAYOUT.iter_unpack(self._view[: count * _LAYOUT.size])
+
     def _lend(self, count: int, leases: Leases) -> list[Event]:
-        rows = _LAYOUT.iter_unpack(self._view[: count * _LAYOUT.size])
+        structs = list(self._structs(count))
+        dispatch = _ffi.SHARD_EVENT_DISPATCH
         # All at once and first, so that nothing is lost to an error or Ctrl-C in between.
-        lent = iter(leases.add([fields[12] for fields in rows if fields[0] == _ffi.SHARD_EVENT_DISPATCH]))
-
-        def make(fields: tuple[int, ...], name: str, raw: bytes) -> Event:
-            if fields[0] == _ffi.SHARD_EVENT_DISPATCH:
-                return lent_event_of(fields, name, raw, next(lent))
-            return event_of(fields, name, raw)
-
+        lent = leases.add([fields[12] for fields in structs if fields[0] == dispatch])
         try:
-            return self._copy(count, make)
+            events = copy_events(structs, self._names, LentEvent)
+            leases_left = iter(lent)
+            for event in events:
+                event._lease = next(leases_left) if event.kind == dispatch else None
+            return list(events)
         finally:
-            for event in self._events[:count]:
-                if event.kind != _ffi.SHARD_EVENT_DISPATCH:
-                    self._library.shard_event_release(ctypes.byref(event))
-
-    def _copy(self, count: int, make: Callable[[tuple[int, ...], str, bytes], Event]) -> list[Event]:
-        names = self._names
-        copied = []
-        for fields in _LAYOUT.iter_unpack(self._view[: count * _LAYOUT.size]):
-            name_at, name_len, data_at, data_len = fields[6:10]
-            name_bytes = string_at(name_at, name_len) if name_len else b""
-            name = names.get(name_bytes)
-            if name is None:
-                name = name_bytes.decode("utf-8", "replace")
-                if len(names) >= _MAX_NAMES:
-                    names.clear()
-                names[name_bytes] = name
-            copied.append(make(fields, name, string_at(data_at, data_len) if data_len else b""))
-        return copied
+            for polled in self._events[:count]:
+                if polled.kind != dispatch:
+                    self._library.shard_event_release(ctypes.byref(polled))
 
     def event_fd(self) -> int:
         """A descriptor of the caller's own that is readable while a poll would return at once."""

@@ -38,7 +38,8 @@ class Handlers:
             raise ValueError(f"max_handlers is {most_running}; at least one handler has to run")
         self._most_running = most_running
         self._on_change = on_change
-        self._by_name: dict[str, list[tuple[Handler, bool]]] = {}
+        self.by_name: dict[str, list[tuple[Handler, bool]]] = {}
+        """Each with whether it has to be awaited."""
         self._workers = Workers()
         self._lock = threading.Lock()
         self._running = 0
@@ -46,11 +47,11 @@ class Handlers:
 
     def add(self, name: str, handler: Handler) -> None:
         """Calls `handler` for events of this name."""
-        self._by_name.setdefault(name, []).append((handler, is_async(handler)))
+        self.by_name.setdefault(name, []).append((handler, is_async(handler)))
 
     def has_async(self) -> bool:
         """Whether some of them need asyncio."""
-        return any(needs_loop for found in self._by_name.values() for _, needs_loop in found)
+        return any(needs_loop for found in self.by_name.values() for _, needs_loop in found)
 
     def is_busy(self) -> bool:
         """Whether so many run that no further event is taken."""
@@ -58,7 +59,7 @@ class Handlers:
 
     def start(self, event: Event) -> None:
         """Calls the handlers of an event and waits for none of them."""
-        if not self._by_name:
+        if not self.by_name:
             return
         kind = event.kind
         if kind is EventKind.DISPATCH:
@@ -67,7 +68,7 @@ class Handlers:
             name = kind.name
         else:
             name = str(kind)
-        for handlers in (self._by_name.get(name, ()), self._by_name.get(ANY, ())):
+        for handlers in (self.by_name.get(name, ()), self.by_name.get(ANY, ())):
             for handler, needs_loop in handlers:
                 with self._lock:
                     self._running += 1

@@ -55,8 +55,7 @@ class Stream(ABC):
         self.is_ended = False
         self.error: Optional[ShardError] = None
         """Why it ended, when that is the taker's to know."""
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._bytes_at_most = 0
         self._fatal_shards: set[int] = set()
 
     @abstractmethod
@@ -75,31 +74,32 @@ class Stream(ABC):
         self.replies.close()
         self.notify()
 
+    def _has_less_than(self, events: int, size: int) -> bool:
+        if len(self.events) >= events:
+            return False
+        if self._bytes_at_most >= size:
+            # Nobody counts what is taken, for that would cost each event something.
+            self._bytes_at_most = sum([len(event.raw) for event in self.events.copy()])
+        return self._bytes_at_most < size
+
     def is_full(self) -> bool:
         """Whether to leave further events with the engine."""
-        if len(self.events) < MAX_EVENTS and self._bytes < MAX_BYTES:
+        if self._has_less_than(MAX_EVENTS, MAX_BYTES):
             return False
         if not self.replies:
             return True
-        if len(self.events) < MAX_EVENTS_FOR_REPLY and self._bytes < MAX_BYTES_FOR_REPLY:
+        if self._has_less_than(MAX_EVENTS_FOR_REPLY, MAX_BYTES_FOR_REPLY):
             return False
         self.replies.give_up()
         return True
 
     def has_room(self) -> bool:
         """Whether enough was taken to read again: not at once, for reading in batches is cheaper."""
-        return len(self.events) < MAX_EVENTS // 2 and self._bytes < MAX_BYTES // 2
+        return self._has_less_than(MAX_EVENTS // 2, MAX_BYTES // 2)
 
     def has_news(self) -> bool:
         """Whether there is an event to take, or the end."""
         return bool(self.events) or self.is_ended
-
-    def pop(self) -> Event:
-        """Takes the next event. `IndexError` when there is none."""
-        with self._lock:
-            event = self.events.popleft()
-            self._bytes -= len(event.raw)
-        return event
 
     def read(self, timeout_ms: int) -> int:
         """Polls one batch and takes it in; how many events came."""
@@ -112,22 +112,26 @@ class Stream(ABC):
         if batch is None:
             self.end(None)
             return 0
-        kept = []
-        for event in batch:
-            kind = event.kind
-            if kind is EventKind.REPLY:
-                self.replies.settle(event)
-                continue
-            if kind is EventKind.LOG:
-                _write_log(event)
-                continue
-            if kind is EventKind.FATAL:
-                self._note_fatal(event)
-            kept.append(event)
-        with self._lock:
-            self.events.extend(kept)
-            self._bytes += sum([len(event.raw) for event in kept])
+        dispatch = EventKind.DISPATCH
+        kept = [event for event in batch if event.kind is dispatch or self._is_for_taker(event)]
+        if not self.events:
+            self._bytes_at_most = 0
+        self._bytes_at_most += sum([len(event.raw) for event in kept])
+        self.events.extend(kept)
         return len(batch)
+
+    def _is_for_taker(self, event: Event) -> bool:
+        """Hands on what is not."""
+        kind = event.kind
+        if kind is EventKind.REPLY:
+            self.replies.settle(event)
+            return False
+        if kind is EventKind.LOG:
+            _write_log(event)
+            return False
+        if kind is EventKind.FATAL:
+            self._note_fatal(event)
+        return True
 
     def _note_fatal(self, event: Event) -> None:
         """A shard that Discord refuses is an event. When none is left, the stream ends with the error."""

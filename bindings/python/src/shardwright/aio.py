@@ -28,7 +28,8 @@ class AsyncStream(Stream):
         self.loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._waiting: set[asyncio.Future[None]] = set()
-        self._is_paused = False
+        self.is_paused = False
+        """Whether it reads no further until more was taken."""
         self._watcher = Watcher(self.loop, core.event_fd(), _weakly(self))
         # The loop must not keep a client alive that the program has lost.
         self._finalizer = weakref.finalize(self, _abandon, self._watcher, core)
@@ -62,8 +63,8 @@ class AsyncStream(Stream):
                 waiting.set_result(None)
         if self.is_ended:
             self.release()
-        elif self._is_paused and (self.has_room() or not self.is_full()):
-            self._is_paused = False
+        elif self.is_paused and (self.has_room() or not self.is_full()):
+            self.is_paused = False
             self._watcher.resume()
 
     def resume(self) -> None:
@@ -71,7 +72,7 @@ class AsyncStream(Stream):
         if threading.get_ident() != self._thread_id:
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self.resume)
-        elif self._is_paused:
+        elif self.is_paused:
             self._notify_here()
 
     def on_readable(self) -> None:
@@ -86,7 +87,7 @@ class AsyncStream(Stream):
             self._notify_here()
             return
         if self.is_full():
-            self._is_paused = True
+            self.is_paused = True
             self._watcher.pause()
         else:
             self._watcher.resume()

@@ -329,8 +329,8 @@ class Client:
             if self._is_closed:
                 raise StopAsyncIteration
             if stream.events and not self._handlers.is_busy():
-                event = stream.pop()
-                if stream.has_room():
+                event = stream.events.popleft()
+                if stream.is_paused:
                     stream.resume()
                 self._handlers.start(event)
                 return event
@@ -341,7 +341,44 @@ class Client:
             await stream.changed()
 
     def __iter__(self) -> Iterator[Event]:
-        return self if self._loops is None else self._loops.begin(self)
+        return self._iterate() if self._loops is None else self._loops.begin(self)
+
+    def _iterate(self) -> Iterator[Event]:
+        """`__next__` again and again, but what was read before costs next to nothing."""
+        handlers, getpid, pid = self._handlers.by_name, os.getpid, os.getpid()
+        while True:
+            try:
+                event = self.__next__()
+            except StopIteration:
+                return
+            take = self._started().events.popleft
+            while True:
+                yield event
+                if handlers or self._is_closed or getpid() != pid:
+                    break
+                try:
+                    event = take()
+                except IndexError:
+                    break
+
+    def batches(self) -> Iterator[list[Event]]:
+        """Without asyncio: the events as they were read, many at once, for bots that take a hundred thousand
+        per second. With handlers one at a time, as these take them. Not with `at_least_once`, where each
+        event is done when the next one is asked for."""
+        if self._loops is not None:
+            raise _state_error("with at_least_once take events one by one: for event in client")
+        handlers = self._handlers.by_name
+        while True:
+            try:
+                batch = [self.__next__()]
+            except StopIteration:
+                return
+            events = self._started().events
+            if not handlers:
+                with contextlib.suppress(IndexError):  # another thread iterates too, and was faster
+                    for _ in range(len(events)):
+                        batch.append(events.popleft())
+            yield batch
 
     def __next__(self, _loop: Optional[Loop] = None) -> Event:
         stream = self._started()
@@ -361,7 +398,7 @@ class Client:
                 raise StopIteration
             if not self._handlers.is_busy():
                 try:
-                    event = stream.pop()
+                    event = stream.events.popleft()
                 except IndexError:  # another thread iterates too, and was faster
                     continue
                 self._handlers.start(event)

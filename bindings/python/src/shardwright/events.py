@@ -35,8 +35,9 @@ class EventKind(IntEnum):
     and `missing_count`."""
 
 
-_KINDS: dict[int, EventKind] = {kind.value: kind for kind in EventKind}
-_UNPARSED = object()
+KINDS: dict[int, EventKind] = {kind.value: kind for kind in EventKind}
+UNPARSED = object()
+"""Stands for data that nobody has asked for."""
 
 
 class Event:
@@ -71,8 +72,25 @@ class Event:
         flags: int = 0,
     ) -> None:
         shard = _ffi.SHARD_NONE if shard_id is None else shard_id
-        fields = (kind, shard, seq, guild_id or 0, command_id, received_ns, 0, 0, 0, 0, status, flags, 0)
-        _fill(self, fields, name, raw)
+        self.kind = KINDS.get(kind, kind)
+        self.name = name
+        self.raw = raw
+        self._struct = (
+            kind,
+            shard,
+            seq,
+            guild_id or 0,
+            command_id,
+            received_ns,
+            0,
+            0,
+            0,
+            0,
+            status,
+            flags,
+            0,
+        )
+        self._data = UNPARSED
 
     @property
     def shard_id(self) -> Optional[int]:
@@ -113,7 +131,7 @@ class Event:
     @property
     def data(self) -> Any:
         """The data, parsed. `ValueError` when Discord sent no JSON there; it is not validated before."""
-        if self._data is _UNPARSED:
+        if self._data is UNPARSED:
             self._data = _json.loads(self.raw)
         return self._data
 
@@ -133,40 +151,13 @@ class Event:
         return f"<Event {kind} {self.name!r} shard={self.shard_id} seq={self.seq} {len(self.raw)} bytes>"
 
 
-def event_of(fields: tuple[int, ...], name: str, raw: bytes) -> Event:
-    """An event from the fields of its struct, without the cost of keyword arguments."""
-    event = _new(Event)
-    _fill(event, fields, name, raw)
-    return event
-
-
 class LentEvent(Event):
     """One that the engine gets back when it is done."""
 
     __slots__ = ("_lease",)
 
 
-def lent_event_of(fields: tuple[int, ...], name: str, raw: bytes, lease: Lease) -> Event:
-    """An event with its lease."""
-    event = _new(LentEvent)
-    _fill(event, fields, name, raw)
-    event._lease = lease
-    return event
-
-
 def finish(event: Event) -> None:
     """Who took the event is done with it."""
     if event._lease is not None:
         event._lease.taker_done()
-
-
-def _fill(event: Event, fields: tuple[int, ...], name: str, raw: bytes) -> None:
-    kind = fields[0]
-    event.kind = _KINDS.get(kind, kind)
-    event.name = name
-    event.raw = raw
-    event._struct = fields
-    event._data = _UNPARSED
-
-
-_new = Event.__new__

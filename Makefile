@@ -44,8 +44,9 @@ test: ## run every check there is, as CI does
 	@tests/monitoring/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
-	@echo "== The benchmark of docs/benchmarks.md runs"
+	@echo "== The benchmarks of docs/benchmarks.md and docs/fleets.md run"
 	@benches/bench.py --quick $(CAPI)
+	@benches/fleet.py --quick $(CAPI)
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
 	@tests/foreign/test.sh $(CAPI)
 	@echo "== Whole fleets in virtual time: seeds that are always the same, and some of today"
@@ -82,8 +83,9 @@ overhead: measured ## measure what an event costs in C, Python and Julia
 reshard: measured ## measure the time and the memory of a reshard
 	@benches/reshard.py $(CAPI)
 
-bench: measured ## measure every host beside other people's libraries (docs/benchmarks.md): ROUNDS=5
+bench: measured ## measure beside other people's libraries (docs/benchmarks.md, docs/fleets.md): ROUNDS=5
 	@benches/bench.py --rounds $(or $(ROUNDS),5) $(CAPI)
+	@benches/fleet.py $(CAPI)
 
 measured: # what the measurements above run with
 	@scripts/setup.sh demo

@@ -60,7 +60,12 @@ if [ -z "${QUICK:-}" ]; then
     build twilight-zlib twilight --features zlib
     build twilight-zstd twilight --features zstd
     build serenity serenity
+    build twilight-fleet-none twilight-fleet
+    build twilight-fleet-zlib twilight-fleet --features zlib
+    build twilight-fleet-zstd twilight-fleet --features zstd
 fi
 
-cc -O2 -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -pedantic -Werror "-I$prefix/include" "$here/hosts/host.c" \
-    -o "$folder/bin/host" "-L$prefix/lib" "-Wl,-rpath,$prefix/lib" -lshardwright
+for host in host fleet; do
+    cc -O2 -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -pedantic -Werror "-I$prefix/include" "$here/hosts/$host.c" \
+        -o "$folder/bin/$host" "-L$prefix/lib" "-Wl,-rpath,$prefix/lib" -lshardwright
+done

@@ -79,6 +79,7 @@ impl Fleet {
             | Command::GuildStats
             | Command::Rest(_)
             | Command::GatewayInfo
+            | Command::Backplane(_)
             | Command::Reshard { .. } => Ok(()),
         }
     }
@@ -120,6 +121,7 @@ impl Fleet {
             | Command::GatewayInfo
             | Command::Guilds(_)
             | Command::GuildStats
+            | Command::Backplane(_)
             | Command::Reshard { .. } => {}
         }
     }

@@ -35,6 +35,10 @@ impl Shared {
             drop(self.take_tasks());
             self.end();
         });
+        if let Some(post) = &self.post {
+            let work = post.work(Arc::downgrade(&self));
+            lock(&self.tasks).spawn(work);
+        }
         let mut stop = self.stop.subscribe();
         let plan = tokio::select! {
             // First: a stop from before this task began would not be a change to those that look later.

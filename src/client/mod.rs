@@ -14,6 +14,7 @@ mod keeper;
 mod latch;
 mod life;
 mod member_command;
+mod post;
 mod replies;
 mod reshard;
 mod shared;

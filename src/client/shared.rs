@@ -18,6 +18,7 @@ use super::fleet::Fleet;
 use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
+use super::post::{self, Post};
 use super::replies::Replies;
 use super::reshard;
 use super::startup;
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) replies: Replies,
     /// What keeps its sessions, if they are to survive the process.
     pub(super) keeper: Option<Keeper>,
+    /// Its way to the other processes of the bot, if there is one.
+    pub(super) post: Option<Post>,
     /// Asks the task of the client's life for another number of shards.
     pub(super) reshards: mpsc::UnboundedSender<reshard::Request>,
     /// Its end of that, until the client starts.
@@ -157,6 +160,7 @@ impl Shared {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
             keeper: Keeper::new(&config)?,
+            post: Post::new(&config)?,
             config,
             replies: Replies::new(Arc::clone(&queue)),
             queue,
@@ -180,8 +184,16 @@ impl Shared {
 
     /// Routes a command, or holds it until there are shards.
     pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
-        let needs_shards =
-            !matches!(command, Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. });
+        let needs_shards = !matches!(
+            command,
+            Command::Rest(_)
+                | Command::GatewayInfo
+                | Command::Backplane(_)
+                | Command::Reshard { .. }
+        );
+        if matches!(command, Command::Backplane(_)) && self.post.is_none() {
+            return Err(post::missing());
+        }
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
@@ -240,6 +252,10 @@ impl Shared {
                     let response = shared.rest.request(*request).await;
                     response.map(|response| (i32::from(response.status), response.body))
                 }
+                Command::Backplane(request) => match &shared.post {
+                    Some(post) => post.carry_out(*request).await.map(|data| (0, data)),
+                    None => Err(post::missing()),
+                },
                 Command::Reshard { target } => {
                     // The reply comes when it is done.
                     if let Err(error) = shared.request_reshard(Some(id), target).await {
@@ -436,6 +452,7 @@ impl Shared {
             fatal,
             is_refused,
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
+            backplane_error: self.post.as_ref().and_then(Post::trouble),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {

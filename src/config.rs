@@ -114,6 +114,18 @@ pub const MAX_MAIL: usize = 4_096;
 /// The bytes of those.
 pub const MAX_MAIL_BYTES: usize = 32 << 20;
 
+/// How long a call waits for answers when the command does not say.
+pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest that a call waits for answers.
+pub const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Calls of one client that wait for answers; one more is refused.
+pub const MAX_CALLS_IN_FLIGHT: usize = 256;
+
+/// The bytes of all answers to one call; it fails when they are more.
+pub const MAX_ANSWERS_BYTES: usize = 16 << 20;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {

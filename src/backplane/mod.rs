@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use self::address::{Address, RedisUrl};
-pub use self::command::Request;
+pub use self::command::{CallId, Request};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::sessions::Owner;
@@ -28,6 +28,9 @@ use crate::transport::Dialer;
 
 /// The longest that one call takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a worker counts as there after it was last heard of.
+pub(crate) const WORKER_KEPT: Duration = Duration::from_secs(10);
 
 /// What a call to the backplane comes to.
 pub(crate) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Trouble>> + Send + 'a>>;
@@ -73,7 +76,6 @@ pub(crate) trait Backplane: Send + Sync + fmt::Debug {
     fn trouble(&self) -> Option<String>;
 
     /// How often it was connected to. After each time it may have forgotten everything.
-    #[allow(dead_code, reason = "for what has to be said again")]
     fn connections(&self) -> watch::Receiver<u64>;
 
     /// Says something to everybody who listens there, to this process too. Who does not listen at this
@@ -85,6 +87,15 @@ pub(crate) trait Backplane: Send + Sync + fmt::Debug {
 
     /// Listens no longer.
     fn ignore<'a>(&'a self, channels: &'a [String]) -> Doing<'a, ()>;
+
+    /// Says that this worker is there, for [`WORKER_KEPT`], and what is to know about it: JSON.
+    fn register<'a>(&'a self, worker: &'a str, record: &'a str) -> Doing<'a, ()>;
+
+    /// This worker is gone.
+    fn unregister<'a>(&'a self, worker: &'a str) -> Doing<'a, ()>;
+
+    /// What is to know about the workers that are there.
+    fn workers(&self) -> Doing<'_, Vec<String>>;
 }
 
 /// The backplane that the config names, if any.

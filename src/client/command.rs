@@ -126,12 +126,12 @@ impl Command {
                 Ok(Self::RestartShard { shard_id: shard, resume })
             }
             "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
-            "publish" | "subscribe" | "unsubscribe" => {
+            "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cluster_stats" => {
                 let request = backplane::Request::from_json(&kind, text)?;
                 Ok(Self::Backplane(Box::new(request)))
             }
-            "call" | "answer" | "cache_get" | "cache_set" | "cache_delete" | "cache_increment"
-            | "job_push" | "job_consume" | "job_ack" | "job_fail" | "store_put" | "store_get"
+            "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
+            | "job_consume" | "job_ack" | "job_fail" | "store_put" | "store_get"
             | "store_delete" | "store_list" => {
                 let text = format!("the command {kind:?} is not in this build yet");
                 Err(Error::new(ErrorKind::Unsupported, text))
@@ -139,8 +139,8 @@ impl Command {
             _ => Err(wrong(format!(
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
-                 rest, gateway_info, guilds, guild_stats, restart_shard, reshard, publish, subscribe \
-                 and unsubscribe"
+                 rest, gateway_info, guilds, guild_stats, restart_shard, reshard, publish, \
+                 subscribe, unsubscribe, call, answer and cluster_stats"
             ))),
         }
     }

@@ -36,8 +36,10 @@ impl Shared {
             self.end();
         });
         if let Some(post) = &self.post {
-            let work = post.work(Arc::downgrade(&self));
-            lock(&self.tasks).spawn(work);
+            let hear = post.hear(Arc::downgrade(&self));
+            let mut tasks = lock(&self.tasks);
+            tasks.spawn(hear);
+            tasks.spawn(Arc::clone(&self).stay_known());
         }
         let mut stop = self.stop.subscribe();
         let plan = tokio::select! {
@@ -54,6 +56,9 @@ impl Shared {
             let _ = stop.wait_for(Option::is_some).await;
         }
         self.set_stopped();
+        if let Some(post) = &self.post {
+            post.close().await;
+        }
         self.take_tasks().shutdown().await;
         self.end();
     }

@@ -5,6 +5,7 @@
 //! from the host's thread to the shards they are for (`fleet`), and every one gets its reply
 //! (`replies`).
 
+mod calls;
 mod command;
 mod crew;
 mod endpoint;
@@ -19,6 +20,7 @@ mod replies;
 mod reshard;
 mod shared;
 mod startup;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;

@@ -253,7 +253,7 @@ impl Shared {
                     response.map(|response| (i32::from(response.status), response.body))
                 }
                 Command::Backplane(request) => match &shared.post {
-                    Some(post) => post.carry_out(*request).await.map(|data| (0, data)),
+                    Some(post) => post.carry_out(*request, &shared).await.map(|data| (0, data)),
                     None => Err(post::missing()),
                 },
                 Command::Reshard { target } => {
@@ -289,6 +289,9 @@ impl Shared {
             }
             _ => return,
         };
+        if let Some(post) = &self.post {
+            post.hurry();
+        }
         let Some(fleet) = stage.fleet() else { return };
         for (id, command) in held {
             match fleet.check(&command) {
@@ -317,6 +320,9 @@ impl Shared {
             }
             let reason = format!("resharded from {from} to {to}");
             self.say(*shard_id, ShardState::Idle, state, reason);
+        }
+        if let Some(post) = &self.post {
+            post.hurry();
         }
     }
 
@@ -433,6 +439,11 @@ impl Shared {
         }
     }
 
+    /// Time since it was made.
+    pub(super) fn age(&self) -> Duration {
+        self.made_at.elapsed()
+    }
+
     /// How it is doing.
     pub(super) fn overview(&self) -> Overview {
         let now = Instant::now();
@@ -452,6 +463,7 @@ impl Shared {
             fatal,
             is_refused,
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
+            worker: self.post.as_ref().map(|post| post.worker().to_owned()),
             backplane_error: self.post.as_ref().and_then(Post::trouble),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,

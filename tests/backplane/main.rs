@@ -4,6 +4,8 @@
 #![allow(clippy::unchecked_time_subtraction, reason = "a test may panic")]
 
 mod backend;
+mod calls;
+mod cluster;
 mod faults;
 #[path = "../client/host.rs"]
 #[allow(dead_code, reason = "others use the rest")]

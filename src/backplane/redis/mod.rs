@@ -8,6 +8,8 @@
 //!
 //! All keys and channels begin with `shardwright:{BOT}:`; the braces keep them together in a cluster.
 
+mod workers;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, ErrorKind, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
-    RedisConnectionInfo, RedisError, RedisResult,
+    RedisConnectionInfo, RedisError, RedisResult, Script,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -88,6 +90,23 @@ impl Redis {
     async fn ask<T: FromRedisValue>(&self, command: redis::Cmd) -> Result<T, Trouble> {
         self.with(async |mut link: MultiplexedConnection| command.query_async(&mut link).await)
             .await
+    }
+
+    /// Runs a script, which the server does all at once or not at all.
+    async fn run_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: &[&str],
+    ) -> Result<T, Trouble> {
+        let mut call = script.prepare_invoke();
+        for key in keys {
+            call.key(self.key(key));
+        }
+        for argument in arguments {
+            call.arg(*argument);
+        }
+        self.with(async |mut link: MultiplexedConnection| call.invoke_async(&mut link).await).await
     }
 
     /// Does something with the connection, once there is one.
@@ -279,6 +298,18 @@ impl Backplane for Redis {
             let keys: Vec<String> = channels.iter().map(|name| self.key(name)).collect();
             self.with(async |mut link: MultiplexedConnection| link.unsubscribe(&keys).await).await
         })
+    }
+
+    fn register<'a>(&'a self, worker: &'a str, record: &'a str) -> Doing<'a, ()> {
+        Box::pin(self.write_worker(worker, record))
+    }
+
+    fn unregister<'a>(&'a self, worker: &'a str) -> Doing<'a, ()> {
+        Box::pin(self.delete_worker(worker))
+    }
+
+    fn workers(&self) -> Doing<'_, Vec<String>> {
+        Box::pin(self.read_workers())
     }
 }
 

@@ -5,6 +5,7 @@
 //! in a way that a new one may mend is opened anew.
 
 mod messages;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,7 +25,7 @@ use super::{Backplane, Deliver, Doing, PATIENCE, Trouble};
 use crate::{simulation, sqlite};
 
 /// What the tables look like, step by step. A released step never changes.
-const MIGRATIONS: &[&str] = &[include_str!("1_messages.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("1_messages.sql"), include_str!("2_workers.sql")];
 
 /// Patience with another process that writes; some less than with the whole call.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -173,6 +174,18 @@ impl Backplane for Sqlite {
             self.channels().retain(|known| !channels.contains(known));
             Ok(())
         })
+    }
+
+    fn register<'a>(&'a self, worker: &'a str, record: &'a str) -> Doing<'a, ()> {
+        Box::pin(self.write_worker(worker, record))
+    }
+
+    fn unregister<'a>(&'a self, worker: &'a str) -> Doing<'a, ()> {
+        Box::pin(self.delete_worker(worker))
+    }
+
+    fn workers(&self) -> Doing<'_, Vec<String>> {
+        Box::pin(self.read_workers())
     }
 }
 

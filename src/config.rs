@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use zeroize::Zeroizing;
 
+use crate::backplane::Address;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
     Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token, host_of, presence,
@@ -98,6 +99,43 @@ pub const MAX_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// released them. A request that would need more fails.
 pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
 
+/// The longest topic, in bytes.
+pub const MAX_TOPIC_BYTES: usize = 128;
+
+/// Topics that one client is subscribed to at once.
+pub const MAX_TOPICS: usize = 1_024;
+
+/// The longest `data` of a message, a call or an answer.
+pub const MAX_MESSAGE_BYTES: usize = 256 << 10;
+
+/// MESSAGE and CALL events that wait for the host; one more drops the oldest of them.
+pub const MAX_MAIL: usize = 4_096;
+
+/// The bytes of those.
+pub const MAX_MAIL_BYTES: usize = 32 << 20;
+
+/// How long a call waits for answers when the command does not say.
+pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest that a call waits for answers.
+pub const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Calls of one client that wait for answers; one more is refused.
+pub const MAX_CALLS_IN_FLIGHT: usize = 256;
+
+/// The bytes of all answers to one call; it fails when they are more.
+pub const MAX_ANSWERS_BYTES: usize = 16 << 20;
+
+/// How long a gateway command for a shard of another process may take there. One that collects members has
+/// its own `timeout_ms`.
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Commands of other processes that one client works on at once; one more is refused.
+pub const MAX_FORWARDED: usize = 1_024;
+
+/// The longest reply to a command of another process.
+pub const MAX_FORWARDED_REPLY_BYTES: usize = 8 << 20;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -125,8 +163,10 @@ pub struct Config {
     pub queue: QueueConfig,
     /// What happens to events that the host had not finished when its process ended.
     pub delivery: Delivery,
-    /// The file that sessions survive a restart in.
-    pub sessions: Option<PathBuf>,
+    /// Where sessions survive a restart.
+    pub sessions: Option<Sessions>,
+    /// What it shares with other processes of the bot.
+    pub backplane: Option<Address>,
     /// Session starts of the day that are never used.
     pub budget_reserve: u32,
     /// What happens when only those are left.
@@ -143,6 +183,15 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy that all connections go through.
     pub proxy: Option<ProxyUrl>,
+}
+
+/// Where sessions survive a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sessions {
+    /// A file of this machine.
+    File(PathBuf),
+    /// The backplane.
+    Backplane,
 }
 
 /// Which shards a client runs.
@@ -390,8 +439,8 @@ struct Typed<'a> {
     /// none · `http://[user:password@]host:port`, or `https://`: all connections go through this HTTP
     /// proxy. A password is percent-encoded.
     proxy: Option<Zeroizing<String>>,
-    /// none · `"sqlite:PATH"`: a file in which sessions and the day's identifies survive a restart. Shards
-    /// then resume, without an identify and without a wait; see [Restarts](#restarts). Env
+    /// none · `"sqlite:PATH"`: a file in which sessions and the day's identifies survive a restart;
+    /// `"backplane"`: they are kept there, and any machine can go on with them. Shards then resume, without an identify and without a wait; see [Restarts](#restarts). Env
     /// `SHARDWRIGHT_SESSIONS`.
     sessions: Option<String>,
     /// `"at_most_once"` · What a restart does with events that you had got but not finished. With
@@ -399,8 +448,10 @@ struct Typed<'a> {
     /// they come again, flagged as replayed. Needs `sessions`.
     #[serde(default)]
     delivery: Delivery,
-    /// none · For a later version.
-    backplane: Option<String>,
+    /// none · What the processes of one bot share, so that they can talk to each other: `"sqlite:PATH"` on one
+    /// machine, `"redis://[user:password@]host[:port][/database]"` or `rediss://` on many; see
+    /// docs/backplane.md. A password is percent-encoded. Env `SHARDWRIGHT_BACKPLANE`.
+    backplane: Option<Zeroizing<String>>,
     /// none · For a later version.
     store: Option<String>,
 }
@@ -487,7 +538,6 @@ impl Typed<'_> {
     /// What the typed values mean.
     fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
         let env = |name| env(name).filter(|value| !value.is_empty());
-        not_yet("backplane", self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE")).is_some())?;
         not_yet("store", self.store.or_else(|| env("SHARDWRIGHT_STORE")).is_some())?;
 
         let token = self.token.or_else(|| env("DISCORD_TOKEN").map(Zeroizing::new));
@@ -504,7 +554,11 @@ impl Typed<'_> {
             },
         };
         let sessions = self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS"));
-        let sessions = sessions.as_deref().map(check_sessions).transpose()?;
+        let backplane = self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE").map(Zeroizing::new));
+        let backplane = backplane.map(|text| Address::parse(&text)).transpose();
+        let backplane = backplane.map_err(|why| invalid("backplane", why))?;
+        let sessions =
+            sessions.map(|text| check_sessions(&text, backplane.is_some())).transpose()?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
         let gateway_url = self.gateway_url.as_deref().map(GatewayUrl::parse).transpose();
@@ -542,6 +596,7 @@ impl Typed<'_> {
             },
             delivery: self.delivery,
             sessions,
+            backplane,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
             reshard: self.reshard,
@@ -610,14 +665,31 @@ where
     Ok(value)
 }
 
-/// `sqlite:PATH`.
-fn check_sessions(text: &str) -> Result<PathBuf, Error> {
+/// The directory of a file that is made when it is not there.
+///
+/// # Errors
+/// `InvalidConfig` when there is no such directory.
+pub(crate) fn check_directory(key: &str, file: &Path) -> Result<(), Error> {
+    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
+    if directory.is_none_or(Path::is_dir) {
+        return Ok(());
+    }
+    let file = file.display().to_string();
+    Err(invalid(key, format!("is {file:?}, whose directory does not exist; make it first")))
+}
+
+/// `sqlite:PATH` or `backplane`.
+fn check_sessions(text: &str, has_backplane: bool) -> Result<Sessions, Error> {
+    if text == "backplane" && !has_backplane {
+        return Err(invalid("sessions", "is \"backplane\", but there is no `backplane`"));
+    }
     if text == "backplane" {
-        return not_yet("sessions: \"backplane\"", true).map(|()| PathBuf::new());
+        return Ok(Sessions::Backplane);
     }
     let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    path.map(PathBuf::from)
-        .ok_or_else(|| invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\"")))
+    path.map(|path| Sessions::File(path.into())).ok_or_else(|| {
+        invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\" or \"backplane\""))
+    })
 }
 
 /// Whether what is asked for can be kept.
@@ -980,12 +1052,7 @@ mod tests {
 
     #[test]
     fn keys_of_later_versions_say_so() {
-        for extra in [
-            r#""sessions":"backplane""#,
-            r#""backplane":"redis://x""#,
-            r#""store":"sqlite:x""#,
-            r#""shards":"lease""#,
-        ] {
+        for extra in [r#""store":"sqlite:x""#, r#""shards":"lease""#] {
             let error = read(&with(extra)).expect_err(extra);
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.to_string().contains("not in this build yet"), "{error}");
@@ -996,7 +1063,7 @@ mod tests {
     fn sessions_and_delivery_fit_together() {
         let kept = read(&with(r#""sessions":"sqlite:/x/y.db","delivery":"at_least_once""#));
         let kept = kept.expect("complete");
-        assert_eq!(kept.sessions.as_deref(), Some(std::path::Path::new("/x/y.db")));
+        assert_eq!(kept.sessions, Some(Sessions::File("/x/y.db".into())));
         assert_eq!(kept.delivery, Delivery::AtLeastOnce);
         let plain = read(&with(r#""delivery":"at_most_once""#)).expect("complete");
         assert_eq!((plain.delivery, plain.sessions), (Delivery::AtMostOnce, None));

@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unchecked_time_subtraction, reason = "a test may panic"))]
 
+pub mod backplane;
 pub mod client;
 pub mod config;
 mod error;
@@ -23,6 +24,7 @@ pub mod rest;
 mod sessions;
 pub mod shard;
 pub mod simulation;
+mod sqlite;
 mod sync;
 pub mod transport;
 

@@ -79,6 +79,7 @@ impl Fleet {
             | Command::GuildStats
             | Command::Rest(_)
             | Command::GatewayInfo
+            | Command::Backplane(_)
             | Command::Reshard { .. } => Ok(()),
         }
     }
@@ -113,13 +114,14 @@ impl Fleet {
             }
             Command::RestartShard { shard_id, resume } => {
                 self.tell(shard_id, Mail::Restart { resume });
-                replies.finish(id, 0, b"null");
+                replies.finish(id, 0, &b"null"[..]);
             }
             // Not for shards.
             Command::Rest(_)
             | Command::GatewayInfo
             | Command::Guilds(_)
             | Command::GuildStats
+            | Command::Backplane(_)
             | Command::Reshard { .. } => {}
         }
     }

@@ -5,19 +5,24 @@
 //! from the host's thread to the shards they are for (`fleet`), and every one gets its reply
 //! (`replies`).
 
+mod calls;
 mod command;
 mod crew;
 mod endpoint;
 mod fleet;
+mod forward;
 mod guilds;
 mod keeper;
 mod latch;
 mod life;
 mod member_command;
+mod post;
 mod replies;
 mod reshard;
 mod shared;
 mod startup;
+mod turns;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
@@ -116,7 +121,7 @@ impl Client {
     /// # Errors
     /// Says what is wrong with it; then there is no reply.
     pub fn send_command(&self, text: &str) -> Result<u64, Error> {
-        self.0.accept(Command::from_json(text)?)
+        self.0.accept(Command::from_json(text)?, text)
     }
 
     /// Ends a command; its reply says so.

@@ -15,10 +15,12 @@ use tokio::time::Instant;
 
 use super::command::Command;
 use super::fleet::Fleet;
+use super::forward::{self, Forward};
 use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
-use super::replies::Replies;
+use super::post::{self, Post};
+use super::replies::{Replies, Return};
 use super::reshard;
 use super::startup;
 use crate::config::{self, Config};
@@ -40,8 +42,12 @@ pub(super) struct Shared {
     pub(super) rest: Rest,
     pub(super) queue: Arc<EventQueue>,
     pub(super) replies: Replies,
+    /// Replies to other processes, until the client starts.
+    pub(super) returned: Mutex<Option<mpsc::UnboundedReceiver<Return>>>,
     /// What keeps its sessions, if they are to survive the process.
     pub(super) keeper: Option<Keeper>,
+    /// Its way to the other processes of the bot, if there is one.
+    pub(super) post: Option<Post>,
     /// Asks the task of the client's life for another number of shards.
     pub(super) reshards: mpsc::UnboundedSender<reshard::Request>,
     /// Its end of that, until the client starts.
@@ -80,7 +86,7 @@ pub(super) enum Stage {
         /// What everything runs on.
         runtime: Handle,
         /// Commands for shards that are not there yet.
-        held: Vec<(u64, Command)>,
+        held: Vec<Held>,
     },
     /// Has shards.
     Running {
@@ -96,6 +102,15 @@ pub(super) enum Stage {
         /// The shards it had, for its status.
         fleet: Option<Fleet>,
     },
+}
+
+/// A command that waits until there are shards.
+#[derive(Debug)]
+pub(super) struct Held {
+    id: u64,
+    command: Command,
+    /// As the host wrote it, if it may have to go to another process.
+    text: Option<Box<str>>,
 }
 
 impl Stage {
@@ -152,13 +167,17 @@ impl Shared {
             Error::new(ErrorKind::Io, format!("cannot make a file descriptor: {error}"))
         };
         let (reshards, reshard_requests) = mpsc::unbounded_channel();
+        let (returns, returned) = mpsc::unbounded_channel();
         let queue = Arc::new(EventQueue::new(&config.queue).map_err(io)?);
+        let post = Post::new(&config)?;
         Ok(Self {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
-            keeper: Keeper::new(&config)?,
+            keeper: Keeper::new(&config, || post.as_ref().map(Post::sessions))?,
+            post,
             config,
-            replies: Replies::new(Arc::clone(&queue)),
+            replies: Replies::new(Arc::clone(&queue), returns),
+            returned: Mutex::new(Some(returned)),
             queue,
             reshards,
             reshard_requests: Mutex::new(Some(reshard_requests)),
@@ -179,9 +198,17 @@ impl Shared {
     // -- commands -----------------------------------------------------------------------------
 
     /// Routes a command, or holds it until there are shards.
-    pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
-        let needs_shards =
-            !matches!(command, Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. });
+    pub(super) fn accept(self: &Arc<Self>, command: Command, text: &str) -> Result<u64, Error> {
+        let needs_shards = !matches!(
+            command,
+            Command::Rest(_)
+                | Command::GatewayInfo
+                | Command::Backplane(_)
+                | Command::Reshard { .. }
+        );
+        if matches!(command, Command::Backplane(_)) && self.post.is_none() {
+            return Err(post::missing());
+        }
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
@@ -196,50 +223,76 @@ impl Shared {
                 let fleet = stage.fleet();
                 fleet.map_or(Ok(()), |fleet| fleet.check(&command))?;
                 let id = self.replies.open()?;
-                self.replies.finish(id, 0, &guilds::answer(fleet, &command));
+                self.replies.finish(id, 0, guilds::answer(fleet, &command));
                 Ok(id)
             }
-            Stage::Running { fleet, .. } => {
-                fleet.check(&command)?;
+            Stage::Running { runtime, fleet, .. } => {
+                if let Err(error) = fleet.check(&command) {
+                    let Some(forward) = self.plan_forward(&command, text, fleet) else {
+                        return Err(error);
+                    };
+                    let id = self.replies.open()?;
+                    self.spawn_forward(runtime, id, forward);
+                    return Ok(id);
+                }
                 let id = self.replies.open()?;
                 fleet.dispatch(id, command, &self.replies);
                 Ok(id)
             }
             Stage::Starting { .. } => {
                 drop(stage);
-                self.hold(command)
+                self.hold(command, text)
             }
         }
     }
 
     /// Keeps a command until there are shards, unless they have come just now.
-    fn hold(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
+    fn hold(self: &Arc<Self>, command: Command, text: &str) -> Result<u64, Error> {
         let mut stage = self.stage_mut();
         let Stage::Starting { held, .. } = &mut *stage else {
             drop(stage);
-            return self.accept(command);
+            return self.accept(command, text);
         };
         if let Some(error) = lock(&self.progress).refusal() {
             return Err(error);
         }
         let id = self.replies.open()?;
-        held.push((id, command));
+        let text = self.post.is_some().then(|| text.into());
+        held.push(Held { id, command, text });
         Ok(id)
+    }
+
+    /// How a command for shards that are not here gets to them, if there is a way.
+    fn plan_forward(&self, command: &Command, text: &str, fleet: &Fleet) -> Option<Forward> {
+        self.post.as_ref()?;
+        Forward::plan(command, text, fleet)
+    }
+
+    /// Sends a command to other processes.
+    fn spawn_forward(self: &Arc<Self>, runtime: &Handle, id: u64, forward: Forward) {
+        let shared = Arc::clone(self);
+        self.spawn_work(runtime, id, async move {
+            let result = forward::carry_out(&shared, &forward).await;
+            match result {
+                Ok((status, data)) => shared.replies.finish(id, status, data),
+                Err(error) => shared.replies.fail(id, &error),
+            }
+        });
     }
 
     /// Runs a command that takes a while in a task of its own.
     fn spawn(self: &Arc<Self>, runtime: &Handle, id: u64, command: Command) {
         let shared = Arc::clone(self);
-        let work = async move {
-            let _answer = InCaseOfPanic(|| {
-                let text = "the command met a bug in the engine; see the log";
-                shared.replies.fail(id, &Error::new(ErrorKind::Panic, text));
-            });
+        self.spawn_work(runtime, id, async move {
             let result = match command {
                 Command::Rest(request) => {
                     let response = shared.rest.request(*request).await;
                     response.map(|response| (i32::from(response.status), response.body))
                 }
+                Command::Backplane(request) => match &shared.post {
+                    Some(post) => post.carry_out(*request, &shared).await.map(|data| (0, data)),
+                    None => Err(post::missing()),
+                },
                 Command::Reshard { target } => {
                     // The reply comes when it is done.
                     if let Err(error) = shared.request_reshard(Some(id), target).await {
@@ -250,9 +303,26 @@ impl Shared {
                 _ => startup::ask(&shared.rest).await.map(|response| (0, response.body)),
             };
             match result {
-                Ok((status, body)) => shared.replies.finish(id, status, &body),
+                Ok((status, body)) => shared.replies.finish(id, status, body),
                 Err(error) => shared.replies.fail(id, &error),
             }
+        });
+    }
+
+    /// Runs a command's work in a task, which can be cancelled.
+    fn spawn_work(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        id: u64,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let shared = Arc::clone(self);
+        let work = async move {
+            let _answer = InCaseOfPanic(|| {
+                let text = "the command met a bug in the engine; see the log";
+                shared.replies.fail(id, &Error::new(ErrorKind::Panic, text));
+            });
+            work.await;
         };
         let mut tasks = lock(&self.tasks);
         // Those that ended are forgotten here, so that the set holds what runs.
@@ -263,21 +333,30 @@ impl Shared {
     // -- stages -------------------------------------------------------------------------------
 
     /// The shards are there: what was held for them goes to them.
-    pub(super) fn set_running(&self, fleet: Fleet) {
+    pub(super) fn set_running(self: &Arc<Self>, fleet: Fleet) {
         let mut stage = self.stage_mut();
-        let held = match &mut *stage {
+        let (runtime, held) = match &mut *stage {
             Stage::Starting { runtime, held } => {
                 let (runtime, held) = (runtime.clone(), std::mem::take(held));
-                *stage = Stage::Running { runtime, fleet, other: None };
-                held
+                *stage = Stage::Running { runtime: runtime.clone(), fleet, other: None };
+                (runtime, held)
             }
             _ => return,
         };
+        if let Some(post) = &self.post {
+            post.hurry();
+        }
         let Some(fleet) = stage.fleet() else { return };
-        for (id, command) in held {
+        for Held { id, command, text } in held {
             match fleet.check(&command) {
                 Ok(()) => fleet.dispatch(id, command, &self.replies),
-                Err(error) => self.replies.fail(id, &error),
+                Err(error) => {
+                    let text = text.as_deref().unwrap_or_default();
+                    match self.plan_forward(&command, text, fleet) {
+                        Some(forward) => self.spawn_forward(&runtime, id, forward),
+                        None => self.replies.fail(id, &error),
+                    }
+                }
             }
         }
         // Fast ones may be ready already.
@@ -302,6 +381,9 @@ impl Shared {
             let reason = format!("resharded from {from} to {to}");
             self.say(*shard_id, ShardState::Idle, state, reason);
         }
+        if let Some(post) = &self.post {
+            post.hurry();
+        }
     }
 
     /// Sets, or with `None` forgets, the other set of shards.
@@ -315,7 +397,7 @@ impl Shared {
     pub(super) fn set_refused(&self) {
         let Stage::Starting { held, .. } = &mut *self.stage_mut() else { return };
         let Some(error) = lock(&self.progress).refusal() else { return };
-        for (id, _) in held.drain(..) {
+        for Held { id, .. } in held.drain(..) {
             self.replies.fail(id, &error);
         }
     }
@@ -417,6 +499,11 @@ impl Shared {
         }
     }
 
+    /// Time since it was made.
+    pub(super) fn age(&self) -> Duration {
+        self.made_at.elapsed()
+    }
+
     /// How it is doing.
     pub(super) fn overview(&self) -> Overview {
         let now = Instant::now();
@@ -436,6 +523,8 @@ impl Shared {
             fatal,
             is_refused,
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
+            worker: self.post.as_ref().map(|post| post.worker().to_owned()),
+            backplane_error: self.post.as_ref().and_then(Post::trouble),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {
@@ -474,7 +563,7 @@ impl Owner for Shared {
 
     fn collected(&self, command_id: u64, members: Result<Bytes, Error>) {
         match members {
-            Ok(members) => self.replies.finish_with(command_id, 0, members),
+            Ok(members) => self.replies.finish(command_id, 0, members),
             Err(error) => self.replies.fail(command_id, &error),
         }
     }

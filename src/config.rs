@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::{
     Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token, host_of, presence,
 };
+pub use crate::store::PostgresUrl;
 
 /// Discord's REST API.
 const DISCORD_API_URL: &str = "https://discord.com/api/v10";
@@ -98,6 +99,27 @@ pub const MAX_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// released them. A request that would need more fails.
 pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
 
+/// The longest name of a collection of the store.
+pub const MAX_STORE_COLLECTION_BYTES: usize = 128;
+
+/// The longest key of a document of the store.
+pub const MAX_STORE_KEY_BYTES: usize = 512;
+
+/// The largest document of the store, as JSON.
+pub const MAX_STORE_VALUE_BYTES: usize = 1 << 20;
+
+/// Documents in one reply to `store_list` when the command does not say how many.
+pub const DEFAULT_STORE_DOCUMENTS_PER_PAGE: usize = 100;
+
+/// The most documents in one reply to `store_list`.
+pub const MAX_STORE_DOCUMENTS_PER_PAGE: usize = 1_000;
+
+/// A page of `store_list` ends with the document that brings it over so many bytes.
+pub const MAX_STORE_PAGE_BYTES: usize = 8 << 20;
+
+/// How long a command for the store may take, with all that is tried again.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -127,6 +149,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// The file that sessions survive a restart in.
     pub sessions: Option<PathBuf>,
+    /// What keeps documents that all shards of the bot can reach.
+    pub store: Option<StoreUrl>,
     /// Session starts of the day that are never used.
     pub budget_reserve: u32,
     /// What happens when only those are left.
@@ -143,6 +167,15 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy that all connections go through.
     pub proxy: Option<ProxyUrl>,
+}
+
+/// What keeps the documents of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A file that the processes of one machine share.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(Box<PostgresUrl>),
 }
 
 /// Which shards a client runs.
@@ -401,8 +434,10 @@ struct Typed<'a> {
     delivery: Delivery,
     /// none · For a later version.
     backplane: Option<String>,
-    /// none · For a later version.
-    store: Option<String>,
+    /// none · `"sqlite:PATH"` or `"postgres://user:password@host:5432/database?sslmode=require"`: where the
+    /// commands `store_put`, `store_get`, `store_delete` and `store_list` keep documents; see
+    /// docs/store.md. Env `SHARDWRIGHT_STORE`.
+    store: Option<Zeroizing<String>>,
 }
 
 /// `log` as typed.
@@ -488,7 +523,6 @@ impl Typed<'_> {
     fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
         let env = |name| env(name).filter(|value| !value.is_empty());
         not_yet("backplane", self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE")).is_some())?;
-        not_yet("store", self.store.or_else(|| env("SHARDWRIGHT_STORE")).is_some())?;
 
         let token = self.token.or_else(|| env("DISCORD_TOKEN").map(Zeroizing::new));
         let token = token.ok_or_else(|| {
@@ -506,6 +540,7 @@ impl Typed<'_> {
         let sessions = self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS"));
         let sessions = sessions.as_deref().map(check_sessions).transpose()?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
+        let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
         let gateway_url = self.gateway_url.as_deref().map(GatewayUrl::parse).transpose();
         let log = match (self.log, env("SHARDWRIGHT_LOG")) {
@@ -542,6 +577,7 @@ impl Typed<'_> {
             },
             delivery: self.delivery,
             sessions,
+            store: store.map(|url| check_store(&url)).transpose()?,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
             reshard: self.reshard,
@@ -618,6 +654,19 @@ fn check_sessions(text: &str) -> Result<PathBuf, Error> {
     let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
     path.map(PathBuf::from)
         .ok_or_else(|| invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\"")))
+}
+
+/// `sqlite:PATH` or `postgres://…`. The URL may hold a password, so no error repeats it.
+fn check_store(text: &str) -> Result<StoreUrl, Error> {
+    if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+        return Ok(StoreUrl::Sqlite(PathBuf::from(path)));
+    }
+    if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        let why = "is neither \"sqlite:PATH\" nor \"postgres://user:password@host:5432/database\"";
+        return Err(invalid("store", why));
+    }
+    let url = PostgresUrl::parse(text).map_err(|why| invalid("store", why))?;
+    Ok(StoreUrl::Postgres(Box::new(url)))
 }
 
 /// Whether what is asked for can be kept.
@@ -980,12 +1029,9 @@ mod tests {
 
     #[test]
     fn keys_of_later_versions_say_so() {
-        for extra in [
-            r#""sessions":"backplane""#,
-            r#""backplane":"redis://x""#,
-            r#""store":"sqlite:x""#,
-            r#""shards":"lease""#,
-        ] {
+        for extra in
+            [r#""sessions":"backplane""#, r#""backplane":"redis://x""#, r#""shards":"lease""#]
+        {
             let error = read(&with(extra)).expect_err(extra);
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.to_string().contains("not in this build yet"), "{error}");
@@ -1011,6 +1057,24 @@ mod tests {
         ] {
             let error = error(&with(keys));
             assert!(parts.iter().all(|part| error.contains(part)), "{keys}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_a_file_or_a_server() {
+        let store = |json: &str| read(&with(json)).expect(json).store.expect("it is set");
+        let file = store(r#""store":"sqlite:/x/y.db""#);
+        assert_eq!(file, StoreUrl::Sqlite("/x/y.db".into()));
+        let server = store(r#""store":"postgresql://me:hunter2@db.example/bot""#);
+        assert_eq!(format!("{server:?}"), "Postgres(PostgreSQL at db.example:5432)");
+        let env = |name: &str| (name == "SHARDWRIGHT_STORE").then(|| "sqlite:z".to_owned());
+        let config = Config::from_json(r#"{"token":"t","intents":0}"#, env).expect("complete");
+        assert_eq!(config.store, Some(StoreUrl::Sqlite("z".into())));
+        for url in ["mysql://me:hunter2@x", "sqlite:", "postgres://me:hunter2@x:port/y", "hunter2"]
+        {
+            let error = error(&with(&format!(r#""store":"{url}""#)));
+            assert!(error.starts_with("`store` "), "{error}");
+            assert!(error.contains("postgres://user:password@") && !error.contains("hunter2"));
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Overview {
     pub(crate) is_refused: bool,
     /// Why sessions cannot be kept at the moment.
     pub(crate) sessions_error: Option<String>,
+    /// Why the store cannot be used at the moment.
+    pub(crate) store_error: Option<String>,
     /// The session start limit as the gate counts it.
     pub(crate) limit: Option<SessionStartLimit>,
     /// Session starts of it that are never used.
@@ -88,6 +90,7 @@ impl Overview {
             "fatal": self.fatal,
             "metrics_address": self.metrics_address,
             "sessions_error": self.sessions_error,
+            "store_error": self.store_error,
             "shard_total": self.shard_total,
             "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),
             "session_start_limit": limit,

@@ -23,6 +23,8 @@ pub mod rest;
 mod sessions;
 pub mod shard;
 pub mod simulation;
+mod sqlite;
+pub mod store;
 mod sync;
 pub mod transport;
 

@@ -19,6 +19,7 @@ use crate::protocol::{
 };
 use crate::rest;
 use crate::shard::MemberRequest;
+use crate::store;
 
 /// Guild ids that surely fit one payload of op 31.
 const MAX_GUILDS_PER_PAYLOAD: usize = 150;
@@ -62,6 +63,8 @@ pub enum Command {
         /// How many.
         target: Target,
     },
+    /// Something about documents.
+    Store(Box<store::Request>),
 }
 
 /// Where a payload goes.
@@ -123,19 +126,27 @@ impl Command {
                 Ok(Self::RestartShard { shard_id: shard, resume })
             }
             "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
+            "store_put" => parse::<store::Put>(text)?.checked().map(Self::store),
+            "store_get" => parse::<store::Get>(text)?.checked().map(Self::store),
+            "store_delete" => parse::<store::Delete>(text)?.checked().map(Self::store),
+            "store_list" => parse::<store::List>(text)?.checked().map(Self::store),
             "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cache_get"
             | "cache_set" | "cache_delete" | "cache_increment" | "job_push" | "job_consume"
-            | "job_ack" | "job_fail" | "store_put" | "store_get" | "store_delete"
-            | "store_list" => {
+            | "job_ack" | "job_fail" => {
                 let text = format!("the command {kind:?} is not in this build yet");
                 Err(Error::new(ErrorKind::Unsupported, text))
             }
             _ => Err(wrong(format!(
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
-                 rest, gateway_info, guilds, guild_stats, restart_shard and reshard"
+                 rest, gateway_info, guilds, guild_stats, restart_shard, reshard, store_put, \
+                 store_get, store_delete and store_list"
             ))),
         }
+    }
+
+    fn store(request: store::Request) -> Self {
+        Self::Store(Box::new(request))
     }
 }
 

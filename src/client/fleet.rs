@@ -79,7 +79,8 @@ impl Fleet {
             | Command::GuildStats
             | Command::Rest(_)
             | Command::GatewayInfo
-            | Command::Reshard { .. } => Ok(()),
+            | Command::Reshard { .. }
+            | Command::Store(_) => Ok(()),
         }
     }
 
@@ -120,7 +121,8 @@ impl Fleet {
             | Command::GatewayInfo
             | Command::Guilds(_)
             | Command::GuildStats
-            | Command::Reshard { .. } => {}
+            | Command::Reshard { .. }
+            | Command::Store(_) => {}
         }
     }
 

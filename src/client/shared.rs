@@ -31,6 +31,7 @@ use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
 use crate::shard::{CollectedBytes, Measure, Outcome, ShardState, StateChange, StopMode};
+use crate::store::Store;
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) replies: Replies,
     /// What keeps its sessions, if they are to survive the process.
     pub(super) keeper: Option<Keeper>,
+    /// What keeps documents, if the config names one.
+    pub(super) store: Option<Store>,
     /// Asks the task of the client's life for another number of shards.
     pub(super) reshards: mpsc::UnboundedSender<reshard::Request>,
     /// Its end of that, until the client starts.
@@ -157,6 +160,7 @@ impl Shared {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
             keeper: Keeper::new(&config)?,
+            store: Store::new(&config)?,
             config,
             replies: Replies::new(Arc::clone(&queue)),
             queue,
@@ -180,12 +184,18 @@ impl Shared {
 
     /// Routes a command, or holds it until there are shards.
     pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
-        let needs_shards =
-            !matches!(command, Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. });
+        let needs_shards = !matches!(
+            command,
+            Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. } | Command::Store(_)
+        );
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
             Stage::Stopped { .. } => Err(Error::new(ErrorKind::Closed, "the client has stopped")),
+            _ if matches!(command, Command::Store(_)) && self.store.is_none() => {
+                let text = "this client has no store; set `store` in its configuration";
+                Err(Error::new(ErrorKind::State, text))
+            }
             Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
                 let id = self.replies.open()?;
                 self.spawn(runtime, id, command);
@@ -239,6 +249,12 @@ impl Shared {
                 Command::Rest(request) => {
                     let response = shared.rest.request(*request).await;
                     response.map(|response| (i32::from(response.status), response.body))
+                }
+                Command::Store(request) => {
+                    // Without one it was not accepted.
+                    let Some(store) = &shared.store else { return };
+                    let reply = store.run(&request).await;
+                    reply.map(|(status, data)| (status, data.into()))
                 }
                 Command::Reshard { target } => {
                     // The reply comes when it is done.
@@ -436,6 +452,7 @@ impl Shared {
             fatal,
             is_refused,
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
+            store_error: self.store.as_ref().and_then(Store::trouble),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {

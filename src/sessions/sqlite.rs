@@ -1,37 +1,25 @@
 //! Sessions and identifies in one SQLite file.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{FRESH, Owner};
 use crate::protocol::GatewayUrl;
 use crate::shard::Session;
+use crate::sqlite;
 
 /// What the tables look like, as SQLite's `user_version`.
 const VERSION: i32 = 1;
 
-/// Patience with another process that writes. Nothing here takes longer than a few milliseconds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Discord counts identifies over this long.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-
-/// Session ids are no secrets without the token, but nobody else's business either.
-const MODE: u32 = 0o600;
 
 /// What is worth a try: whose it is, and since when it must have been alive.
 const RESUMABLE: &str = "FROM session WHERE bot = ?1 AND shard_total = ?2 AND token = ?3
     AND identify = ?4 AND alive_at_ms >= ?5 ORDER BY shard_id";
-
-/// The process that uses SQLite, once one does.
-static USED_BY: AtomicU32 = AtomicU32::new(0);
 
 /// A file that outlives the process. All of it blocks, for milliseconds as a rule.
 #[derive(Debug)]
@@ -85,26 +73,12 @@ impl SessionFile {
     /// # Errors
     /// Says why it cannot be used.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        // SQLite would take locks of the process that it was forked from for its own, or wait for them for ever.
-        let this = std::process::id();
-        let used_by = USED_BY.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);
-        if used_by.is_err_and(|other| other != this) {
-            return Err("this process was forked from one that has such a file open already, which SQLite \
-                        cannot go on from; fork before the first client with `sessions`, or spawn a new process"
-                .to_owned());
-        }
-        // SQLite itself would make it readable for everybody.
-        let made =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path);
-        made.map_err(|error| error.to_string())?;
-        let connection = Connection::open(path).map_err(|error| error.to_string())?;
+        let connection = sqlite::open(path)?;
         Self::prepare(connection).map_err(|error| error.to_string())?
     }
 
     /// Makes the tables, unless the file is from a later version.
     fn prepare(mut connection: Connection) -> rusqlite::Result<Result<Self, String>> {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
         // A loss of power may undo the last second; a killed process undoes nothing.
         connection.pragma_update(None, "synchronous", "normal")?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -305,3 +305,39 @@ async fn what_was_stored_is_there_after_a_restart(store: &str) {
     let next = second.put("a", json!("changed")).await;
     assert!(next > version);
 }
+
+/// What a store carries: printed, not promised. `cargo test --workspace --test store rates -- --ignored --nocapture`
+#[allow(clippy::print_stdout, reason = "what a run measured")]
+async fn measure(name: &str, store: &str) {
+    const COMMANDS: u32 = 2_000;
+    let host = Host::start(store);
+    host.put("warm", json!(0)).await;
+    for (what, at_once) in [("put", 1), ("put", 64), ("get", 1), ("get", 64)] {
+        let began = std::time::Instant::now();
+        let mut open = std::collections::VecDeque::new();
+        for number in 0..COMMANDS {
+            let key = format!("user:{}", number % 500);
+            let value = json!({"coins": number, "name": "somebody", "items": [1, 2, 3]});
+            let command = if what == "put" { put(&key, value) } else { get(&key) };
+            open.push_back(host.send(&command).expect("accepted"));
+            while open.len() >= at_once {
+                let (status, data) = host.reply(open.pop_front().expect("one")).await;
+                assert_eq!(status, 0, "{data}");
+            }
+        }
+        for id in open {
+            assert_eq!(host.reply(id).await.0, 0);
+        }
+        let rate = f64::from(COMMANDS) / began.elapsed().as_secs_f64();
+        println!("{name}: {what}, {at_once} at once: {rate:.0}/s");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures, and has nothing to fail"]
+async fn rates() {
+    let directory = crate::file::TempDir::new();
+    measure("SQLite", &directory.store()).await;
+    let server = crate::postgres_server::PostgresServer::start(&["fsync = on"]);
+    measure("PostgreSQL", &server.url("postgres")).await;
+}

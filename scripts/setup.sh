@@ -23,6 +23,7 @@ test)
     need g++ g++ --version
     need binutils nm --version
     need valgrind valgrind --version
+    need redis-server redis-server --version
     need python3 python3 --version
     need python3-venv python3 -c 'import ensurepip'
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use zeroize::Zeroizing;
 
+use crate::backplane::Address;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{
     Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token, host_of, presence,
@@ -120,6 +121,33 @@ pub const MAX_STORE_PAGE_BYTES: usize = 8 << 20;
 /// How long a command for the store may take, with all that is tried again.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest topic, in bytes.
+pub const MAX_TOPIC_BYTES: usize = 128;
+
+/// Topics that one client is subscribed to at once.
+pub const MAX_TOPICS: usize = 1_024;
+
+/// The longest `data` of a message, a call or an answer.
+pub const MAX_MESSAGE_BYTES: usize = 256 << 10;
+
+/// MESSAGE and CALL events that wait for the host; one more drops the oldest of them.
+pub const MAX_MAIL: usize = 4_096;
+
+/// The bytes of those.
+pub const MAX_MAIL_BYTES: usize = 32 << 20;
+
+/// How long a call waits for answers when the command does not say.
+pub const DEFAULT_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest that a call waits for answers.
+pub const MAX_CALL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Calls of one client that wait for answers; one more is refused.
+pub const MAX_CALLS_IN_FLIGHT: usize = 256;
+
+/// The bytes of all answers to one call; it fails when they are more.
+pub const MAX_ANSWERS_BYTES: usize = 16 << 20;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -149,6 +177,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// The file that sessions survive a restart in.
     pub sessions: Option<PathBuf>,
+    /// What it shares with other processes of the bot.
+    pub backplane: Option<Address>,
     /// What keeps documents that all shards of the bot can reach.
     pub store: Option<StoreUrl>,
     /// Session starts of the day that are never used.
@@ -432,8 +462,10 @@ struct Typed<'a> {
     /// they come again, flagged as replayed. Needs `sessions`.
     #[serde(default)]
     delivery: Delivery,
-    /// none · For a later version.
-    backplane: Option<String>,
+    /// none · What the processes of one bot share, so that they can talk to each other: `"sqlite:PATH"` on one
+    /// machine, `"redis://[user:password@]host[:port][/database]"` or `rediss://` on many; see
+    /// docs/backplane.md. A password is percent-encoded. Env `SHARDWRIGHT_BACKPLANE`.
+    backplane: Option<Zeroizing<String>>,
     /// none · `"sqlite:PATH"` or `"postgres://user:password@host:5432/database?sslmode=require"`: where the
     /// commands `store_put`, `store_get`, `store_delete` and `store_list` keep documents; see
     /// docs/store.md. Env `SHARDWRIGHT_STORE`.
@@ -522,7 +554,6 @@ impl Typed<'_> {
     /// What the typed values mean.
     fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
         let env = |name| env(name).filter(|value| !value.is_empty());
-        not_yet("backplane", self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE")).is_some())?;
 
         let token = self.token.or_else(|| env("DISCORD_TOKEN").map(Zeroizing::new));
         let token = token.ok_or_else(|| {
@@ -539,6 +570,8 @@ impl Typed<'_> {
         };
         let sessions = self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS"));
         let sessions = sessions.as_deref().map(check_sessions).transpose()?;
+        let backplane = self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE").map(Zeroizing::new));
+        let backplane = backplane.map(|text| Address::parse(&text)).transpose();
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
         let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
@@ -577,6 +610,7 @@ impl Typed<'_> {
             },
             delivery: self.delivery,
             sessions,
+            backplane: backplane.map_err(|why| invalid("backplane", why))?,
             store: store.map(|url| check_store(&url)).transpose()?,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
@@ -644,6 +678,19 @@ where
         return Err(invalid(key, format!("is {value}; it must be between {min} and {max}")));
     }
     Ok(value)
+}
+
+/// The directory of a file that is made when it is not there.
+///
+/// # Errors
+/// `InvalidConfig` when there is no such directory.
+pub(crate) fn check_directory(key: &str, file: &Path) -> Result<(), Error> {
+    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
+    if directory.is_none_or(Path::is_dir) {
+        return Ok(());
+    }
+    let file = file.display().to_string();
+    Err(invalid(key, format!("is {file:?}, whose directory does not exist; make it first")))
 }
 
 /// `sqlite:PATH`.
@@ -1029,9 +1076,7 @@ mod tests {
 
     #[test]
     fn keys_of_later_versions_say_so() {
-        for extra in
-            [r#""sessions":"backplane""#, r#""backplane":"redis://x""#, r#""shards":"lease""#]
-        {
+        for extra in [r#""sessions":"backplane""#, r#""shards":"lease""#] {
             let error = read(&with(extra)).expect_err(extra);
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.to_string().contains("not in this build yet"), "{error}");

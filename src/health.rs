@@ -35,6 +35,10 @@ pub(crate) struct Overview {
     pub(crate) is_refused: bool,
     /// Why sessions cannot be kept at the moment.
     pub(crate) sessions_error: Option<String>,
+    /// What it is called among the workers of the backplane.
+    pub(crate) worker: Option<String>,
+    /// Why the backplane cannot be used at the moment.
+    pub(crate) backplane_error: Option<String>,
     /// Why the store cannot be used at the moment.
     pub(crate) store_error: Option<String>,
     /// The session start limit as the gate counts it.
@@ -90,6 +94,8 @@ impl Overview {
             "fatal": self.fatal,
             "metrics_address": self.metrics_address,
             "sessions_error": self.sessions_error,
+            "worker": self.worker,
+            "backplane_error": self.backplane_error,
             "store_error": self.store_error,
             "shard_total": self.shard_total,
             "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),

@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unchecked_time_subtraction, reason = "a test may panic"))]
 
+pub mod backplane;
 pub mod client;
 pub mod config;
 mod error;

@@ -1,6 +1,5 @@
-//! What all SQLite files of the engine have in common: who may open one, and how.
-//!
-//! Each of them has its tables elsewhere. All of this blocks: never call it on a thread of the runtime.
+//! SQLite files, opened the same way whatever is in them: safe to share between the processes of one
+//! machine, and refused where SQLite itself could not tell that it is not safe.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,45 +7,49 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-/// Patience with another process that writes. Nothing here takes longer than a few milliseconds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// What is in these files is no secret without the token, but nobody else's business either.
+const MODE: u32 = 0o600;
 
 /// Time between two looks at a file that another process makes.
 const BUSY_STEP: Duration = Duration::from_millis(5);
 
-/// What is in these files is nobody else's business.
-const MODE: u32 = 0o600;
-
 /// The process that uses SQLite, once one does.
 static USED_BY: AtomicU32 = AtomicU32::new(0);
 
-/// Opens a file, or makes it, for several processes of one machine.
+/// Opens a file, or makes it. `patience` is how long it waits for another process that writes.
 ///
 /// # Errors
 /// Says why it cannot be used.
-pub(crate) fn open(path: &Path) -> Result<Connection, String> {
+pub(crate) fn open(path: &Path, patience: Duration) -> Result<Connection, String> {
     // SQLite would take locks of the process that it was forked from for its own, or wait for them for ever.
     let this = std::process::id();
     let used_by = USED_BY.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);
     if used_by.is_err_and(|other| other != this) {
         return Err("this process was forked from one that has such a file open already, which SQLite \
-                    cannot go on from; fork before the first client that uses SQLite, or spawn a new process"
+                    cannot go on from; fork before the first client that has a file, or spawn a new process"
             .to_owned());
     }
     // SQLite itself would make it readable for everybody.
     let made = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path);
     made.map_err(|error| error.to_string())?;
     let connection = Connection::open(path).map_err(|error| error.to_string())?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
-    use_wal(&connection).map_err(|error| error.to_string())?;
+    prepare(&connection, patience).map_err(|error| error.to_string())?;
     Ok(connection)
 }
 
+/// What holds for every connection.
+fn prepare(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    connection.busy_timeout(patience)?;
+    use_wal(connection, patience)?;
+    // A loss of power may undo the last second; a killed process undoes nothing.
+    connection.pragma_update(None, "synchronous", "normal")
+}
+
 /// Readers and one writer at a time, none of which waits for the other.
-fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
-    let give_up_at = Instant::now() + BUSY_TIMEOUT;
+fn use_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let give_up_at = Instant::now() + patience;
     loop {
         // A new file is made one by one process, and here SQLite does not wait for another.
         match connection.pragma_update(None, "journal_mode", "wal") {
@@ -58,5 +61,47 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
             }
             result => return result,
         }
+    }
+}
+
+/// Brings the tables up to date: each step is done once, in order, whichever process comes first. The file
+/// keeps count in its `user_version`.
+///
+/// # Errors
+/// Says why that failed, or that the file is from a later version, and is left alone.
+pub(crate) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), String> {
+    let migrated = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+    let migrate = || {
+        let transaction = migrated?;
+        let done: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let Some(missing) = steps.get(done as usize..) else { return Ok(false) };
+        for step in missing {
+            transaction.execute_batch(step)?;
+        }
+        transaction.pragma_update(None, "user_version", steps.len() as u32)?;
+        transaction.commit()?;
+        Ok(true)
+    };
+    match migrate() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("it was written by a later version of Shardwright".to_owned()),
+        Err(error) => Err(rusqlite::Error::to_string(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_done_once_and_a_later_version_is_left_alone() {
+        let mut memory = Connection::open_in_memory().expect("memory");
+        let steps = ["CREATE TABLE a (x)", "CREATE TABLE b (x)"];
+        assert_eq!(migrate(&mut memory, &steps[..1]), Ok(()));
+        assert_eq!(migrate(&mut memory, &steps), Ok(()));
+        assert_eq!(migrate(&mut memory, &steps), Ok(()));
+        memory.execute_batch("SELECT x FROM a, b").expect("both are there");
+        let refused = migrate(&mut memory, &steps[..1]);
+        assert!(refused.expect_err("too new").contains("later version"));
     }
 }

@@ -57,6 +57,7 @@ pub fn run(bytes: &[u8]) {
         }
         Ok(
             Command::Rest(_)
+            | Command::Backplane(_)
             | Command::GatewayInfo
             | Command::Guilds(_)
             | Command::GuildStats

@@ -79,6 +79,7 @@ impl Fleet {
             | Command::GuildStats
             | Command::Rest(_)
             | Command::GatewayInfo
+            | Command::Backplane(_)
             | Command::Reshard { .. }
             | Command::Store(_) => Ok(()),
         }
@@ -121,6 +122,7 @@ impl Fleet {
             | Command::GatewayInfo
             | Command::Guilds(_)
             | Command::GuildStats
+            | Command::Backplane(_)
             | Command::Reshard { .. }
             | Command::Store(_) => {}
         }

@@ -18,8 +18,8 @@ use tracing::{info, warn};
 use super::fleet::Fleet;
 use super::shared::lock;
 use super::startup::Plan;
-use crate::config::{Config, Delivery};
-use crate::error::{Error, ErrorKind};
+use crate::config::{Config, Delivery, check_directory};
+use crate::error::Error;
 use crate::identify::Gate;
 use crate::queue::Progress;
 use crate::sessions::{
@@ -73,14 +73,7 @@ impl Keeper {
     /// `InvalidConfig` when the file could never be made.
     pub(super) fn new(config: &Config) -> Result<Option<Self>, Error> {
         let Some(path) = config.sessions.clone() else { return Ok(None) };
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        if directory.is_some_and(|directory| !directory.is_dir()) {
-            let text = format!(
-                "`sessions` is {:?}, whose directory does not exist; make it first",
-                path.display().to_string()
-            );
-            return Err(Error::new(ErrorKind::InvalidConfig, text));
-        }
+        check_directory("sessions", &path)?;
         Ok(Some(Self {
             path,
             delivery: config.delivery,

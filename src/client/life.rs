@@ -35,6 +35,12 @@ impl Shared {
             drop(self.take_tasks());
             self.end();
         });
+        if let Some(post) = &self.post {
+            let hear = post.hear(Arc::downgrade(&self));
+            let mut tasks = lock(&self.tasks);
+            tasks.spawn(hear);
+            tasks.spawn(Arc::clone(&self).stay_known());
+        }
         let mut stop = self.stop.subscribe();
         self.mind_store();
         let plan = tokio::select! {
@@ -51,6 +57,9 @@ impl Shared {
             let _ = stop.wait_for(Option::is_some).await;
         }
         self.set_stopped();
+        if let Some(post) = &self.post {
+            post.close().await;
+        }
         self.take_tasks().shutdown().await;
         if let Some(store) = &self.store {
             store.close().await;

@@ -5,6 +5,7 @@
 //! from the host's thread to the shards they are for (`fleet`), and every one gets its reply
 //! (`replies`).
 
+mod calls;
 mod command;
 mod crew;
 mod endpoint;
@@ -14,10 +15,12 @@ mod keeper;
 mod latch;
 mod life;
 mod member_command;
+mod post;
 mod replies;
 mod reshard;
 mod shared;
 mod startup;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;

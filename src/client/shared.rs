@@ -18,6 +18,7 @@ use super::fleet::Fleet;
 use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
+use super::post::{self, Post};
 use super::replies::Replies;
 use super::reshard;
 use super::startup;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) replies: Replies,
     /// What keeps its sessions, if they are to survive the process.
     pub(super) keeper: Option<Keeper>,
+    /// Its way to the other processes of the bot, if there is one.
+    pub(super) post: Option<Post>,
     /// What keeps documents, if the config names one.
     pub(super) store: Option<Store>,
     /// Asks the task of the client's life for another number of shards.
@@ -160,6 +163,7 @@ impl Shared {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
             keeper: Keeper::new(&config)?,
+            post: Post::new(&config)?,
             store: Store::new(&config)?,
             config,
             replies: Replies::new(Arc::clone(&queue)),
@@ -186,8 +190,15 @@ impl Shared {
     pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
         let needs_shards = !matches!(
             command,
-            Command::Rest(_) | Command::GatewayInfo | Command::Reshard { .. } | Command::Store(_)
+            Command::Rest(_)
+                | Command::GatewayInfo
+                | Command::Backplane(_)
+                | Command::Reshard { .. }
+                | Command::Store(_)
         );
+        if matches!(command, Command::Backplane(_)) && self.post.is_none() {
+            return Err(post::missing());
+        }
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
@@ -250,6 +261,10 @@ impl Shared {
                     let response = shared.rest.request(*request).await;
                     response.map(|response| (i32::from(response.status), response.body))
                 }
+                Command::Backplane(request) => match &shared.post {
+                    Some(post) => post.carry_out(*request, &shared).await.map(|data| (0, data)),
+                    None => Err(post::missing()),
+                },
                 Command::Store(request) => {
                     // Without one it was not accepted.
                     let Some(store) = &shared.store else { return };
@@ -289,6 +304,9 @@ impl Shared {
             }
             _ => return,
         };
+        if let Some(post) = &self.post {
+            post.hurry();
+        }
         let Some(fleet) = stage.fleet() else { return };
         for (id, command) in held {
             match fleet.check(&command) {
@@ -317,6 +335,9 @@ impl Shared {
             }
             let reason = format!("resharded from {from} to {to}");
             self.say(*shard_id, ShardState::Idle, state, reason);
+        }
+        if let Some(post) = &self.post {
+            post.hurry();
         }
     }
 
@@ -433,6 +454,11 @@ impl Shared {
         }
     }
 
+    /// Time since it was made.
+    pub(super) fn age(&self) -> Duration {
+        self.made_at.elapsed()
+    }
+
     /// How it is doing.
     pub(super) fn overview(&self) -> Overview {
         let now = Instant::now();
@@ -452,6 +478,8 @@ impl Shared {
             fatal,
             is_refused,
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
+            worker: self.post.as_ref().map(|post| post.worker().to_owned()),
+            backplane_error: self.post.as_ref().and_then(Post::trouble),
             store_error: self.store.as_ref().and_then(Store::trouble),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr2;
+use serde::Deserialize;
 
 /// The index of the first byte at or after `at` that is not JSON white space.
 fn skip_space(text: &[u8], mut at: usize) -> usize {
@@ -238,6 +239,22 @@ pub fn unsigned(value: &[u8]) -> Option<u64> {
 pub fn snowflake(value: &[u8]) -> Option<u64> {
     let inner = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
     unsigned(inner.unwrap_or(value))
+}
+
+/// Reads a whole value of one type, with its text's end; what is wrong names the key.
+///
+/// # Errors
+/// Says what is wrong.
+pub(crate) fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        match error.path().to_string().as_str() {
+            "." => error.inner().to_string(),
+            path => format!("`{path}`: {}", error.inner()),
+        }
+    })?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub enum PollError {
 ///
 /// Dispatches are bounded by the config and follow its policy. What the engine itself says is
 /// bounded by its nature and never waits: replies by the commands in flight, state changes and log
-/// lines by dropping the oldest of them.
+/// lines, and what other processes say, by dropping the oldest of them.
 #[derive(Debug)]
 pub struct EventQueue {
     when_full: WhenFull,
@@ -46,6 +46,10 @@ struct State {
     events: VecDeque<Event>,
     /// State changes, GUILDS_COMPLETE and log lines among the events.
     notices: usize,
+    /// Messages and calls of other processes among the events.
+    mail: usize,
+    /// Their bytes.
+    mail_bytes: usize,
     /// Commands whose reply the host has not taken.
     replies_owed: usize,
     /// Events dropped since the host was last told.
@@ -61,6 +65,25 @@ struct State {
 }
 
 impl State {
+    /// Drops the oldest event of a kind, and counts it; `false` when there is none.
+    fn drop_first(&mut self, is_kind: impl Fn(&Event) -> bool) -> bool {
+        let oldest = self.events.iter().position(is_kind);
+        let Some(event) = oldest.and_then(|index| self.events.remove(index)) else { return false };
+        self.uncount(&event);
+        self.dropped += 1;
+        self.dropped_total += 1;
+        true
+    }
+
+    /// An event is in the queue no longer.
+    fn uncount(&mut self, event: &Event) {
+        self.notices -= usize::from(is_notice(event));
+        if is_mail(event) {
+            self.mail -= 1;
+            self.mail_bytes -= event.data().len();
+        }
+    }
+
     /// Whether a poll would return at once.
     fn has_news(&self) -> bool {
         !self.events.is_empty() || self.dropped > 0 || self.woken || self.closed
@@ -126,14 +149,21 @@ impl EventQueue {
         let mut state = self.lock();
         if is_notice(&event) {
             if state.notices == config::MAX_NOTICES {
-                let oldest = state.events.iter().position(is_notice);
-                if oldest.and_then(|index| state.events.remove(index)).is_some() {
-                    state.notices -= 1;
-                    state.dropped += 1;
-                    state.dropped_total += 1;
-                }
+                state.drop_first(is_notice);
             }
             state.notices += 1;
+        }
+        if is_mail(&event) {
+            let bytes = event.data().len();
+            while state.mail == config::MAX_MAIL
+                || (state.mail > 0 && state.mail_bytes + bytes > config::MAX_MAIL_BYTES)
+            {
+                if !state.drop_first(is_mail) {
+                    break;
+                }
+            }
+            state.mail += 1;
+            state.mail_bytes += bytes;
         }
         event.frame.charge(&self.room);
         state.events.push_back(event);
@@ -208,7 +238,7 @@ impl EventQueue {
         }
         while taken < cap {
             let Some(event) = state.events.pop_front() else { break };
-            state.notices -= usize::from(is_notice(&event));
+            state.uncount(&event);
             state.replies_owed -= usize::from(event.kind == EventKind::Reply);
             if let Some(receipt) = event.frame.receipt() {
                 marks.note(receipt, event.seq);
@@ -318,6 +348,11 @@ impl EventQueue {
 /// Whether an event may be dropped when too many of its like wait.
 fn is_notice(event: &Event) -> bool {
     matches!(event.kind, EventKind::ShardState | EventKind::GuildsComplete | EventKind::Log)
+}
+
+/// Whether an event comes from another process, which may say more than the host takes.
+fn is_mail(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Message | EventKind::Call)
 }
 
 /// The event that tells how many are missing.

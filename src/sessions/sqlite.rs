@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -11,8 +12,26 @@ use crate::protocol::GatewayUrl;
 use crate::shard::Session;
 use crate::sqlite;
 
-/// What the tables look like, as SQLite's `user_version`.
-const VERSION: i32 = 1;
+/// What the tables look like.
+const TABLES: &str = "CREATE TABLE IF NOT EXISTS session (
+        bot TEXT NOT NULL, shard_total INTEGER NOT NULL, shard_id INTEGER NOT NULL,
+        token BLOB NOT NULL, identify BLOB NOT NULL,
+        session_id TEXT NOT NULL, resume_url TEXT, seq INTEGER NOT NULL, guilds BLOB,
+        alive_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (bot, shard_total, shard_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS identify (
+        bot TEXT NOT NULL, at_ms INTEGER NOT NULL, shard_id INTEGER NOT NULL,
+        answered INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS identify_of_bot ON identify (bot, at_ms);
+    CREATE TABLE IF NOT EXISTS gateway (
+        bot TEXT PRIMARY KEY, url TEXT NOT NULL, shard_total INTEGER NOT NULL,
+        starts_per_day INTEGER NOT NULL, max_concurrency INTEGER NOT NULL
+    ) WITHOUT ROWID;";
+
+/// Patience with another process that writes. Nothing here takes longer than a few milliseconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Discord counts identifies over this long.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -73,41 +92,13 @@ impl SessionFile {
     /// # Errors
     /// Says why it cannot be used.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let connection = sqlite::open(path)?;
-        Self::prepare(connection).map_err(|error| error.to_string())?
+        Self::prepare(sqlite::open(path, BUSY_TIMEOUT)?)
     }
 
     /// Makes the tables, unless the file is from a later version.
-    fn prepare(mut connection: Connection) -> rusqlite::Result<Result<Self, String>> {
-        // A loss of power may undo the last second; a killed process undoes nothing.
-        connection.pragma_update(None, "synchronous", "normal")?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version: i32 =
-            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version > VERSION {
-            return Ok(Err("it was written by a later version of Shardwright".to_owned()));
-        }
-        transaction.execute_batch(
-            "CREATE TABLE IF NOT EXISTS session (
-                bot TEXT NOT NULL, shard_total INTEGER NOT NULL, shard_id INTEGER NOT NULL,
-                token BLOB NOT NULL, identify BLOB NOT NULL,
-                session_id TEXT NOT NULL, resume_url TEXT, seq INTEGER NOT NULL, guilds BLOB,
-                alive_at_ms INTEGER NOT NULL,
-                PRIMARY KEY (bot, shard_total, shard_id)
-            ) WITHOUT ROWID;
-            CREATE TABLE IF NOT EXISTS identify (
-                bot TEXT NOT NULL, at_ms INTEGER NOT NULL, shard_id INTEGER NOT NULL,
-                answered INTEGER NOT NULL
-            );
-            CREATE INDEX IF NOT EXISTS identify_of_bot ON identify (bot, at_ms);
-            CREATE TABLE IF NOT EXISTS gateway (
-                bot TEXT PRIMARY KEY, url TEXT NOT NULL, shard_total INTEGER NOT NULL,
-                starts_per_day INTEGER NOT NULL, max_concurrency INTEGER NOT NULL
-            ) WITHOUT ROWID;",
-        )?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()?;
-        Ok(Ok(Self(Mutex::new(connection))))
+    fn prepare(mut connection: Connection) -> Result<Self, String> {
+        sqlite::migrate(&mut connection, &[TABLES])?;
+        Ok(Self(Mutex::new(connection)))
     }
 
     // -- sessions -----------------------------------------------------------------------------
@@ -318,7 +309,7 @@ mod tests {
 
     fn file() -> SessionFile {
         let memory = Connection::open_in_memory().expect("memory");
-        SessionFile::prepare(memory).expect("tables").expect("this version")
+        SessionFile::prepare(memory).expect("tables")
     }
 
     fn owner() -> Owner {
@@ -387,8 +378,8 @@ mod tests {
     #[test]
     fn a_later_versions_file_is_left_alone() {
         let memory = Connection::open_in_memory().expect("memory");
-        memory.pragma_update(None, "user_version", VERSION + 1).expect("set");
-        let refused = SessionFile::prepare(memory).expect("read");
+        memory.pragma_update(None, "user_version", 2).expect("set");
+        let refused = SessionFile::prepare(memory);
         assert!(refused.expect_err("too new").contains("later version"));
     }
 }

@@ -16,13 +16,16 @@ use tokio::time::sleep;
 use super::command::{Delete, Get, List, Put};
 use super::trouble::Trouble;
 use super::{Answer, Backend, Document, Page, SCHEMA_VERSION, Written, end_of_prefix};
-use crate::config::MAX_STORE_PAGE_BYTES;
+use crate::config::{MAX_STORE_PAGE_BYTES, check_directory};
 use crate::error::{Error, ErrorKind};
 use crate::sessions::wall_ms;
 use crate::{simulation, sqlite};
 
 /// Time between two attempts to open a file that nobody asks for.
 const OPEN_EVERY: Duration = Duration::from_secs(5);
+
+/// How long one attempt waits for another process that writes.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The tables, and what changed them: entry `n` leads to version `n + 1`. Never edited, only added to.
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
@@ -63,14 +66,7 @@ impl Sqlite {
     /// # Errors
     /// `InvalidConfig` when the file could never be made.
     pub(super) fn new(path: &Path, bot: String, trouble: Arc<Trouble>) -> Result<Self, Error> {
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        if directory.is_some_and(|directory| !directory.is_dir()) {
-            let text = format!(
-                "`store` is {:?}, whose directory does not exist; make it first",
-                path.display().to_string()
-            );
-            return Err(Error::new(ErrorKind::InvalidConfig, text));
-        }
+        check_directory("store", path)?;
         Ok(Self { path: path.to_owned(), bot, trouble, connection: Arc::default() })
     }
 
@@ -230,7 +226,7 @@ fn attempt<T>(
 
 /// Opens the file and brings its tables up to date, unless it is from a later version.
 fn open(path: &Path) -> Result<Connection, Failure> {
-    let mut connection = sqlite::open(path).map_err(Failure::Broken)?;
+    let mut connection = sqlite::open(path, BUSY_PATIENCE).map_err(Failure::Broken)?;
     let version = migrate(&mut connection).map_err(|error| Failure::from(&error))?;
     if version > SCHEMA_VERSION {
         let why = format!(

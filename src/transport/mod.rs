@@ -61,6 +61,15 @@ impl Dialer {
         Ok(Self { network, proxy: config.proxy.clone(), tls })
     }
 
+    /// A dialer for servers of the host's own: by TCP, and not through the proxy, which is for Discord.
+    ///
+    /// # Errors
+    /// As [`Dialer::new`].
+    pub(crate) fn direct(config: &Config) -> Result<Self, Error> {
+        let tls = tls::connector(config.ca_file.as_deref())?;
+        Ok(Self { network: Arc::new(Tcp), proxy: None, tls })
+    }
+
     /// Opens a stream to a server.
     ///
     /// # Errors

@@ -233,7 +233,7 @@ def test_commands(sim: Simulator, make: MakeClient) -> None:
             with pytest.raises(InvalidArgumentError, match="status"):
                 client.update_presence(status="asleep")
             with pytest.raises(UnsupportedError):
-                client.send({"type": "publish"})
+                client.send({"type": "publish", "topic": "reload", "data": None})
             other = next(g for g in sim.guilds() if shard_for_guild(int(g["id"]), 2) != own_shard)
             with pytest.raises(UnknownShardError):
                 await client.update_voice_state(other["id"])

@@ -21,6 +21,8 @@ mod sync;
 /// As in the engine, with small bounds.
 mod config {
     pub(crate) const MAX_NOTICES: usize = 2;
+    pub(crate) const MAX_MAIL: usize = 2;
+    pub(crate) const MAX_MAIL_BYTES: usize = 1 << 20;
     pub(crate) const MAX_COMMANDS_IN_FLIGHT: usize = 2;
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,324 @@
+//! A client's way to the other processes of its bot: what it says, and what it hears.
+//!
+//! It has a name among them, its worker id, and a record that says that it is there and how it is doing,
+//! which ends by itself when the process does. Channels are of three kinds: `topic:…` for messages,
+//! `call:…` for calls, and `worker:…` for what is meant for one worker only.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::{Mutex as Turn, Notify};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::calls::Calls;
+use super::shared::{Shared, lock};
+use super::worker::{self, Rate, Record};
+use crate::backplane::{self, Backplane, CallId, Message, Request, Trouble};
+use crate::config::{Config, MAX_TOPICS};
+use crate::error::{Error, ErrorKind};
+use crate::queue::{Event, EventKind};
+
+/// What the channel of a topic's messages begins with.
+const TOPIC: &str = "topic:";
+
+/// What the channel of a topic's calls begins with.
+const CALL: &str = "call:";
+
+/// What the channel of a worker begins with.
+const WORKER: &str = "worker:";
+
+/// Time between two words that this worker is still there: a third of what it is believed for.
+const REGISTER_EVERY: Duration = Duration::from_secs(3);
+
+/// Patience with the backplane when the client stops: its record ends by itself, too.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The post office of one client.
+#[derive(Debug)]
+pub(super) struct Post {
+    backplane: Arc<dyn Backplane>,
+    /// What this client is called among the others, for as long as it lives.
+    worker: String,
+    topics: Mutex<BTreeSet<String>>,
+    calls: Calls,
+    rate: Rate,
+    /// Whether the record may be written: not after the end. Held while it is.
+    is_open: Turn<bool>,
+    /// The record should be written now.
+    hurry: Notify,
+}
+
+/// What messages and calls look like.
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "read to see that it is there")]
+struct Signed<'a> {
+    from: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// What is meant for one worker.
+#[derive(Debug, Deserialize)]
+struct Letter<'a> {
+    from: String,
+    /// The call that it answers.
+    answer: Option<u64>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    error: Option<String>,
+}
+
+impl Post {
+    /// The one that the config asks for, if any.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when it could never work.
+    pub(super) fn new(config: &Config) -> Result<Option<Self>, Error> {
+        let Some(backplane) = backplane::open(config)? else { return Ok(None) };
+        Ok(Some(Self {
+            backplane,
+            worker: format!("{:016x}", fastrand::u64(..)),
+            topics: Mutex::default(),
+            calls: Calls::default(),
+            rate: Rate::default(),
+            is_open: Turn::new(true),
+            hurry: Notify::new(),
+        }))
+    }
+
+    /// Why it does not work at the moment.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.backplane.trouble()
+    }
+
+    /// What this client is called among the others.
+    pub(super) fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// There is news that the others should have.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_one();
+    }
+
+    // -- while it runs ------------------------------------------------------------------------
+
+    /// Hears what others say, until the client stops.
+    pub(super) fn hear(&self, shared: Weak<Shared>) -> impl Future<Output = ()> + Send + use<> {
+        let backplane = Arc::clone(&self.backplane);
+        async move {
+            let deliver = Arc::new(move |message: Message| {
+                if let Some(shared) = shared.upgrade() {
+                    shared.receive(&message);
+                }
+            });
+            backplane.run(deliver).await;
+        }
+    }
+
+    /// Stays known to the others.
+    async fn stay_known(&self, shared: &Shared) {
+        // It is listened to from the first connection on, whatever comes of the first attempt.
+        let _ = self.backplane.listen(&[format!("{WORKER}{}", self.worker)]).await;
+        let mut connections = self.backplane.connections();
+        loop {
+            connections.mark_unchanged();
+            // Trouble shows in the status, and the next time comes soon.
+            let _ = self.register(shared).await;
+            tokio::select! {
+                biased;
+                () = self.hurry.notified() => {}
+                // What forgot it has to be told again.
+                Ok(()) = connections.changed() => {}
+                () = sleep(REGISTER_EVERY) => {}
+            }
+        }
+    }
+
+    /// Says that this worker is there, and how it is doing.
+    async fn register(&self, shared: &Shared) -> Result<(), Trouble> {
+        let is_open = self.is_open.lock().await;
+        if !*is_open {
+            return Ok(());
+        }
+        let topics = lock(&self.topics).iter().cloned().collect();
+        let record = shared.record(&self.worker, topics, &self.rate);
+        // Numbers and text can always be written.
+        let record = serde_json::to_string(&record).unwrap_or_default();
+        self.backplane.register(&self.worker, &record).await
+    }
+
+    /// The client stops: this worker is gone.
+    pub(super) async fn close(&self) {
+        let farewell = async {
+            *self.is_open.lock().await = false;
+            if self.trouble().is_none() {
+                let _ = self.backplane.unregister(&self.worker).await;
+            }
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    /// Who is there.
+    async fn workers(&self) -> Result<Vec<Record>, Trouble> {
+        Ok(worker::read(&self.backplane.workers().await?))
+    }
+
+    // -- what the host wants ------------------------------------------------------------------
+
+    /// Does what the host wants; the reply's data.
+    pub(super) async fn carry_out(
+        &self,
+        request: Request,
+        shared: &Shared,
+    ) -> Result<Bytes, Error> {
+        match request {
+            Request::Publish { topic, data } => {
+                let body = format!(r#"{{"from":"{}","data":{}}}"#, self.worker, data.get());
+                self.backplane.publish(&format!("{TOPIC}{topic}"), &body).await?;
+                Ok(null())
+            }
+            Request::Subscribe { topic } => self.subscribe(topic, shared).await,
+            Request::Unsubscribe { topic } => {
+                lock(&self.topics).remove(&topic);
+                self.hurry();
+                // Where it is away, nothing is heard of it either, and it is not listened to afterwards.
+                match self.backplane.ignore(&channels(&topic)).await {
+                    Ok(()) | Err(Trouble::Away(_)) => Ok(null()),
+                    Err(trouble) => Err(trouble.into()),
+                }
+            }
+            Request::Call { topic, data, timeout } => self.call(&topic, &data, timeout).await,
+            Request::Answer { call, result } => {
+                let letter = match result {
+                    Ok(data) => {
+                        let (from, number) = (&self.worker, call.number);
+                        let data = data.get();
+                        format!(r#"{{"from":"{from}","answer":{number},"data":{data}}}"#)
+                    }
+                    Err(error) => {
+                        json!({"from": self.worker, "answer": call.number, "error": error})
+                            .to_string()
+                    }
+                };
+                self.backplane.publish(&format!("{WORKER}{}", call.worker), &letter).await?;
+                Ok(null())
+            }
+            Request::ClusterStats => {
+                // What is told of this worker should not be older than the question.
+                self.register(shared).await?;
+                Ok(worker::cluster(self.workers().await?))
+            }
+        }
+    }
+
+    /// Subscribes to a topic: now, or when the backplane is back.
+    async fn subscribe(&self, topic: String, shared: &Shared) -> Result<Bytes, Error> {
+        {
+            let mut topics = lock(&self.topics);
+            if topics.len() == MAX_TOPICS && !topics.contains(&topic) {
+                let text = format!("{MAX_TOPICS} topics are subscribed to; unsubscribe from some");
+                return Err(Error::new(ErrorKind::QueueFull, text));
+            }
+            topics.insert(topic.clone());
+        }
+        let active = async {
+            self.backplane.listen(&channels(&topic)).await?;
+            // Before the reply: from then on, who calls waits for this worker's answer.
+            self.register(shared).await
+        };
+        let trouble = active.await.err();
+        if let Some(trouble) = &trouble {
+            debug!("subscribed to {topic:?} for later: {trouble}");
+        }
+        Ok(json!({"active": trouble.is_none()}).to_string().into())
+    }
+
+    /// Calls all workers that are subscribed, and waits for their answers.
+    async fn call(&self, topic: &str, data: &RawValue, patience: Duration) -> Result<Bytes, Error> {
+        let is_meant = |worker: &Record| worker.topics.iter().any(|known| known == topic);
+        let workers = self.workers().await?.into_iter().filter(is_meant);
+        let meant: BTreeSet<String> = workers.map(|worker| worker.worker).collect();
+        if meant.is_empty() {
+            return Ok(Bytes::from_static(br#"{"answers":[],"missing":[]}"#));
+        }
+        let mut waiting = self.calls.open(meant)?;
+        let call = CallId { worker: self.worker.clone(), number: waiting.number };
+        let (from, data) = (&self.worker, data.get());
+        let body = format!(r#"{{"call":"{call}","from":"{from}","data":{data}}}"#);
+        self.backplane.publish(&format!("{CALL}{topic}"), &body).await?;
+        let _ = timeout(patience, &mut waiting.done).await;
+        waiting.answers()
+    }
+
+    // -- what others say ----------------------------------------------------------------------
+
+    /// What a message means to the host, if anything.
+    fn read(&self, Message { channel, body }: &Message) -> Option<Event> {
+        if let Some(worker) = channel.strip_prefix(WORKER) {
+            if worker == self.worker {
+                self.read_letter(body);
+            }
+            return None;
+        }
+        let (kind, topic) = match channel.strip_prefix(TOPIC) {
+            Some(topic) => (EventKind::Message, topic),
+            None => (EventKind::Call, channel.strip_prefix(CALL)?),
+        };
+        // Anybody may write there; hosts are promised JSON.
+        serde_json::from_str::<Signed<'_>>(body).ok()?;
+        lock(&self.topics).contains(topic).then(|| Event::new(kind, topic, body.as_bytes()))
+    }
+
+    /// Something for this worker only.
+    fn read_letter(&self, body: &str) {
+        let Ok(letter) = serde_json::from_str::<Letter<'_>>(body) else { return };
+        if let Some(number) = letter.answer {
+            let result = match letter.error {
+                Some(error) => Err(error),
+                None => Ok(letter.data.unwrap_or(RawValue::NULL).to_owned()),
+            };
+            self.calls.answer(number, letter.from, result);
+        }
+    }
+}
+
+impl Shared {
+    /// Stays known to the other processes, until the client stops.
+    pub(super) async fn stay_known(self: Arc<Self>) {
+        if let Some(post) = &self.post {
+            post.stay_known(&self).await;
+        }
+    }
+
+    /// A message came.
+    fn receive(&self, message: &Message) {
+        if let Some(event) = self.post.as_ref().and_then(|post| post.read(message)) {
+            self.queue.push_own(event);
+        }
+    }
+}
+
+/// Where messages and calls of a topic go.
+fn channels(topic: &str) -> [String; 2] {
+    [format!("{TOPIC}{topic}"), format!("{CALL}{topic}")]
+}
+
+/// The data of a reply without a result.
+fn null() -> Bytes {
+    Bytes::from_static(b"null")
+}
+
+/// The error of commands that need another process.
+pub(super) fn missing() -> Error {
+    let text = "the config has no `backplane`, which processes talk through: set it to \
+                \"sqlite:PATH\" or \"redis://host\"";
+    Error::new(ErrorKind::Unsupported, text)
+}

@@ -1,0 +1,179 @@
+//! What a client tells the others of itself, and what comes of all of that together.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::shared::{Shared, lock};
+use crate::sessions::wall_ms;
+use crate::shard::GuildCounts;
+
+/// Time that a rate of events is taken over, at least.
+const RATE_OVER: Duration = Duration::from_secs(2);
+
+/// A client as the others know it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// What it is called.
+    pub(super) worker: String,
+    /// The machine it runs on.
+    host: String,
+    pid: u32,
+    /// Of the engine.
+    version: String,
+    started_at_ms: i64,
+    /// `starting`, `running` or `stopped`.
+    stage: String,
+    /// The number of shards of the bot, once it is known.
+    pub(super) shard_total: Option<u32>,
+    /// Those that run there.
+    pub(super) shards: Vec<ShardRecord>,
+    /// Topics that it is subscribed to.
+    pub(super) topics: Vec<String>,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+/// One shard of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ShardRecord {
+    pub(super) shard: u32,
+    pub(super) state: String,
+    guilds: usize,
+    members: u64,
+}
+
+/// Numbers that can be added up.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Sums {
+    /// Shards by state.
+    states: BTreeMap<String, u32>,
+    guilds: usize,
+    unavailable: usize,
+    members: u64,
+    events_per_second: f64,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        for (state, count) in &other.states {
+            *self.states.entry(state.clone()).or_default() += count;
+        }
+        self.guilds += other.guilds;
+        self.unavailable += other.unavailable;
+        self.members += other.members;
+        self.events_per_second += other.events_per_second;
+    }
+}
+
+/// The reply to `cluster_stats`.
+#[derive(Serialize)]
+struct Cluster {
+    total: Total,
+    workers: Vec<Record>,
+}
+
+/// All workers together.
+#[derive(Serialize)]
+struct Total {
+    workers: usize,
+    /// Shards that run somewhere.
+    shards: usize,
+    /// The number of shards of the bot, as the newest worker knows it.
+    shard_total: Option<u32>,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+/// How fast events come: of two moments that are far enough apart.
+#[derive(Debug, Default)]
+pub(super) struct Rate(Mutex<Option<(Instant, u64, f64)>>);
+
+impl Rate {
+    /// Events per second, when so many have come by now.
+    fn at(&self, events: u64) -> f64 {
+        let now = Instant::now();
+        let mut last = lock(&self.0);
+        let (at, before, rate) = last.unwrap_or((now, events, 0.0));
+        let passed = now - at;
+        if last.is_some() && passed < RATE_OVER {
+            return rate;
+        }
+        let rate = if passed.is_zero() {
+            0.0
+        } else {
+            events.saturating_sub(before) as f64 / passed.as_secs_f64()
+        };
+        // Two digits are what a dashboard shows.
+        let rate = (rate * 100.0).round() / 100.0;
+        *last = Some((now, events, rate));
+        rate
+    }
+}
+
+impl Shared {
+    /// What the others may know of this client.
+    pub(super) fn record(&self, worker: &str, topics: Vec<String>, rate: &Rate) -> Record {
+        let stage = self.stage();
+        let mut sums = Sums::default();
+        let mut shards = Vec::new();
+        let mut events = 0;
+        for (&shard, member) in stage.fleet().into_iter().flat_map(|fleet| &fleet.members) {
+            let status = member.status.get();
+            events += status.events;
+            let state = status.state.name().to_owned();
+            *sums.states.entry(state.clone()).or_default() += 1;
+            let GuildCounts { guilds, unavailable, members, .. } = member.guilds.lock().counts();
+            sums.guilds += guilds;
+            sums.unavailable += unavailable;
+            sums.members += members;
+            shards.push(ShardRecord { shard, state, guilds, members });
+        }
+        sums.events_per_second = rate.at(events);
+        let age_ms = i64::try_from(self.age().as_millis()).unwrap_or(0);
+        Record {
+            worker: worker.to_owned(),
+            host: host_name(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at_ms: wall_ms() - age_ms,
+            stage: stage.name().to_owned(),
+            shard_total: stage.fleet().map(|fleet| fleet.total.get()),
+            shards,
+            topics,
+            sums,
+        }
+    }
+}
+
+/// All workers in one reply, in the order in which they started.
+pub(super) fn cluster(mut workers: Vec<Record>) -> Bytes {
+    workers.sort_by_key(|worker| (worker.started_at_ms, worker.worker.clone()));
+    let mut sums = Sums::default();
+    workers.iter().for_each(|worker| sums.add(&worker.sums));
+    let total = Total {
+        workers: workers.len(),
+        shards: workers.iter().map(|worker| worker.shards.len()).sum(),
+        shard_total: workers.iter().rev().find_map(|worker| worker.shard_total),
+        sums,
+    };
+    // Numbers and text can always be written.
+    serde_json::to_vec(&Cluster { total, workers }).unwrap_or_default().into()
+}
+
+/// The records that can be read: another version may write others.
+pub(super) fn read(records: &[String]) -> Vec<Record> {
+    records.iter().filter_map(|record| serde_json::from_str(record).ok()).collect()
+}
+
+/// What this machine calls itself.
+fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = kernel.ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "unknown" } else { name }.to_owned()
+}

@@ -1,0 +1,166 @@
+//! What the tests run on.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+use shardwright_sim::Simulator;
+
+use crate::host::Host;
+use crate::temp_file::TempDir;
+
+/// Makes of each named function a test on every backplane there is.
+macro_rules! on_every_backplane {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::backend::Backend::sqlite()).await;
+            })*
+        }
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::backend::Backend::redis()).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_every_backplane;
+
+/// A backplane that is gone with the test.
+pub(crate) enum Backend {
+    Sqlite(TempDir),
+    Redis(RedisServer),
+}
+
+impl Backend {
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(directory())
+    }
+
+    pub(crate) fn redis() -> Self {
+        Self::Redis(RedisServer::start(&[]))
+    }
+
+    /// What the config says.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite(directory) => format!("sqlite:{}/backplane", directory.path().display()),
+            Self::Redis(server) => server.url(),
+        }
+    }
+
+    /// A client on it, with more keys of the config.
+    pub(crate) fn start(&self, simulator: &Simulator, mut keys: Value) -> Host {
+        keys["backplane"] = json!(self.url());
+        Host::start(simulator, keys)
+    }
+}
+
+/// A directory of this test's own.
+pub(crate) fn directory() -> TempDir {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    TempDir::new(&format!("backplane-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// A Redis server of this test's own, which keeps nothing.
+pub(crate) struct RedisServer {
+    child: Child,
+    port: u16,
+    options: Vec<String>,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    /// Starts one on a free port, with more options.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let directory = directory();
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        loop {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let port = free.local_addr().expect("bound").port();
+            drop(free);
+            // Somebody else may have taken it by now.
+            if let Some(child) = run(port, &options, &directory) {
+                return Self { child, port, options, directory };
+            }
+        }
+    }
+
+    /// What the config says.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was ours");
+    }
+
+    /// Starts it again where it was, empty.
+    pub(crate) fn restart(&mut self) {
+        self.child = run(self.port, &self.options, &self.directory).expect("its port is free");
+    }
+
+    /// Has it do nothing until it is told to go on: connections stay, answers do not come.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill")
+            .args([&format!("-{signal}"), &self.child.id().to_string()])
+            .status();
+        assert!(done.expect("kill(1)").success());
+    }
+}
+
+/// A running server; `None` when it cannot listen there.
+fn run(port: u16, options: &[String], directory: &TempDir) -> Option<Child> {
+    let mut child = Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ])
+        .arg("--dir")
+        .arg(directory.path())
+        .args(options)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("redis-server is installed; scripts/setup.sh test does that");
+    let stdout = child.stdout.take().expect("piped");
+    let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    if lines.any(|line| line.contains("Ready to accept connections")) {
+        // It goes on writing, and must not meet a closed pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        return Some(child);
+    }
+    child.wait().expect("it was ours");
+    None
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

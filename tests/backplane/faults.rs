@@ -1,0 +1,194 @@
+//! A backplane that is away, slow, locked or full: it says so, nothing hangs, and shards do not notice.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shardwright::shard::StopMode;
+use shardwright_sim::{Options, Simulator};
+
+use crate::backend::{Backend, RedisServer, directory};
+use crate::host::{Host, simulator};
+use crate::messages::{messages, subscribe};
+
+/// A bot with traffic.
+fn busy() -> Simulator {
+    let simulator = simulator(Options {
+        guilds: 40,
+        events_per_second: 200.0,
+        recommended_shards: 4,
+        max_concurrency: 4,
+        ..Options::default()
+    });
+    tokio::spawn(simulator.traffic());
+    simulator
+}
+
+/// Why the client cannot use its backplane.
+fn trouble(host: &Host) -> Option<String> {
+    let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
+    status["backplane_error"].as_str().map(str::to_owned)
+}
+
+/// Publishes until one of them comes; a message of a moment without a backplane is lost.
+async fn until_heard(host: &mut Host, word: &str) {
+    loop {
+        let (status, data) =
+            host.ask(&json!({"type": "publish", "topic": "word", "data": word})).await;
+        assert!(status == 0 || status == -15, "{status} {data}");
+        for _ in 0..10 {
+            host.during(Duration::from_millis(20)).await;
+            if messages(host).iter().any(|told| told.data["data"] == word) {
+                return;
+            }
+        }
+    }
+}
+
+/// Nothing of what the simulator sent is missing.
+async fn end(mut host: Host, simulator: &Simulator) {
+    simulator.set_traffic(0.0).expect("a rate");
+    host.assert_nothing_lost(simulator, 4).await;
+    assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());
+    host.stop(StopMode::Abort).await;
+}
+
+/// Killed and started again empty, in mid-traffic: subscriptions come back, no event is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_killed_and_comes_back_empty() {
+    let mut server = RedisServer::start(&[]);
+    let simulator = busy();
+    let mut host = Host::start(&simulator, json!({"backplane": server.url()}));
+    host.until_ready().await;
+    subscribe(&mut host, "word").await;
+    for round in 0..3 {
+        until_heard(&mut host, &format!("before {round}")).await;
+        server.kill();
+        host.until("the trouble shows", |host| trouble(host).is_some()).await;
+        let (status, data) =
+            host.ask(&json!({"type": "publish", "topic": "word", "data": 1})).await;
+        assert_eq!(status, -15, "{data}");
+        server.restart();
+        until_heard(&mut host, &format!("after {round}")).await;
+        host.until("the trouble ends", |host| trouble(host).is_none()).await;
+    }
+    end(host, &simulator).await;
+}
+
+/// A server that is there and answers nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_hangs() {
+    let server = RedisServer::start(&[]);
+    let simulator = busy();
+    let mut host = Host::start(&simulator, json!({"backplane": server.url()}));
+    host.until_ready().await;
+    subscribe(&mut host, "word").await;
+    server.freeze();
+    let ids: Vec<u64> = (0..100)
+        .map(|_| host.send(&json!({"type": "publish", "topic": "word", "data": 1})))
+        .collect();
+    host.until("all replies", |host| ids.iter().all(|id| host.reply(*id).is_some())).await;
+    for id in ids {
+        let (status, data) = host.reply(id).expect("it came");
+        assert!(status == -15 || status == 0, "{status} {data}");
+    }
+    host.until("the trouble shows", |host| trouble(host).is_some()).await;
+    server.thaw();
+    until_heard(&mut host, "back").await;
+    end(host, &simulator).await;
+}
+
+/// A server that is not there at the start, and then is: what was subscribed to in between counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_away_at_the_start() {
+    let mut server = RedisServer::start(&[]);
+    server.kill();
+    let simulator = busy();
+    let mut host = Host::start(&simulator, json!({"backplane": server.url()}));
+    host.until_ready().await;
+    let reply = host.ask(&json!({"type": "subscribe", "topic": "word"})).await;
+    assert_eq!(reply, (0, json!({"active": false})));
+    let trouble = trouble(&host).expect("it is away");
+    assert!(trouble.contains(&server.port().to_string()), "{trouble}");
+    server.restart();
+    until_heard(&mut host, "hello").await;
+    end(host, &simulator).await;
+}
+
+/// A wrong password is told, and not shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_wants_the_password() {
+    let server = RedisServer::start(&["--requirepass", "open sesame"]);
+    let simulator = busy();
+    let port = server.port();
+    let url = |password: &str| format!("redis://:{password}@127.0.0.1:{port}/2");
+    let mut host = Host::start(&simulator, json!({"backplane": url("open%20sesame")}));
+    subscribe(&mut host, "word").await;
+    until_heard(&mut host, "hello").await;
+    host.stop(StopMode::Abort).await;
+
+    let mut host = Host::start(&simulator, json!({"backplane": url("s3cret")}));
+    host.until("the trouble shows", |host| trouble(host).is_some()).await;
+    let (status, data) = host.ask(&json!({"type": "publish", "topic": "word", "data": 1})).await;
+    assert_eq!(status, -15);
+    let said = format!("{data} {:?} {:?}", trouble(&host), host.client.config());
+    assert!(said.contains("WRONGPASS") || said.contains("assword"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
+    host.stop(StopMode::Abort).await;
+}
+
+/// A file that another process has locked for longer than anybody waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_locked() {
+    let backend = Backend::sqlite();
+    let simulator = busy();
+    let mut host = backend.start(&simulator, json!({}));
+    host.until_ready().await;
+    subscribe(&mut host, "word").await;
+    until_heard(&mut host, "before").await;
+    let url = backend.url();
+    let path = url.strip_prefix("sqlite:").expect("a file");
+    let lock = rusqlite::Connection::open(path).expect("a file");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let (status, data) = host.ask(&json!({"type": "publish", "topic": "word", "data": 1})).await;
+    assert_eq!(status, -15);
+    assert!(data["error"].as_str().expect("a text").contains("locked"), "{data}");
+    lock.execute_batch("ROLLBACK").expect("it was ours");
+    until_heard(&mut host, "after").await;
+    host.until("the trouble ends", |host| trouble(host).is_none()).await;
+    end(host, &simulator).await;
+}
+
+/// A file that is no database, and one that cannot be made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_cannot_be_used() {
+    let directory = directory();
+    let broken = directory.path().join("broken");
+    std::fs::write(&broken, "this is no database, and was not one before").expect("written");
+    // Not even root may write a directory.
+    let folder = directory.path().join("folder");
+    std::fs::create_dir(&folder).expect("a place");
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o500)).expect("ours");
+    for (path, part) in [(broken, "not a database"), (folder, "cannot be opened")] {
+        let simulator = busy();
+        let mut host =
+            Host::start(&simulator, json!({"backplane": format!("sqlite:{}", path.display())}));
+        host.until_ready().await;
+        let (status, data) =
+            host.ask(&json!({"type": "publish", "topic": "word", "data": 1})).await;
+        assert_eq!(status, -15);
+        assert!(data["error"].as_str().expect("a text").contains(part), "{data}");
+        let trouble = trouble(&host).expect("it cannot be used");
+        assert!(trouble.contains(part), "{trouble}");
+        end(host, &simulator).await;
+    }
+    let error = shardwright::Config::from_json(
+        r#"{"token":"t","intents":0,"backplane":"sqlite:/no/such/place"}"#,
+        |_| None,
+    );
+    let client = error.and_then(|config| {
+        shardwright::Client::new(config, std::sync::Arc::new(shardwright::transport::Tcp))
+    });
+    let error = client.expect_err("there is no such directory").to_string();
+    assert!(error.contains("`backplane`") && error.contains("directory"), "{error}");
+}

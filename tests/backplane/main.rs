@@ -1,0 +1,16 @@
+//! Several clients of one bot and what they share, with a SQLite file and with a real Redis server that
+//! the tests start: the same tests on both. In real time, for a server has no other.
+
+#![allow(clippy::unchecked_time_subtraction, reason = "a test may panic")]
+
+mod backend;
+mod calls;
+mod cluster;
+mod faults;
+#[path = "../client/host.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod host;
+mod messages;
+#[path = "../client/temp_file.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod temp_file;

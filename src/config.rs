@@ -148,6 +148,15 @@ pub const MAX_CALLS_IN_FLIGHT: usize = 256;
 /// The bytes of all answers to one call; it fails when they are more.
 pub const MAX_ANSWERS_BYTES: usize = 16 << 20;
 
+/// The longest key of a value of the cache.
+pub const MAX_CACHE_KEY_BYTES: usize = 512;
+
+/// The largest value of the cache, as JSON.
+pub const MAX_CACHE_VALUE_BYTES: usize = 256 << 10;
+
+/// The longest that a value of the cache stays when it does not stay for ever.
+pub const MAX_CACHE_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -148,5 +148,5 @@ fn the_readme_lists_commands_that_exist() {
         assert_eq!(error.kind(), shardwright::ErrorKind::State, "{example}: {error}");
         count += 1;
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 12);
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::cache::CacheRequest;
 use crate::config::{DEFAULT_CALL_TIMEOUT, MAX_CALL_TIMEOUT, MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::json;
@@ -49,6 +50,8 @@ pub enum Request {
     },
     /// How all processes are doing.
     ClusterStats,
+    /// Something about the cache.
+    Cache(CacheRequest),
 }
 
 /// A call, by who asks and the number that it has there: `WORKER:NUMBER`.
@@ -171,6 +174,7 @@ impl Request {
                 Ok(Self::Answer { call, result })
             }
             "cluster_stats" => parse::<Plain>(text).map(|_| Self::ClusterStats),
+            _ if kind.starts_with("cache_") => CacheRequest::from_json(kind, text).map(Self::Cache),
             _ => Err(wrong(format!("{kind:?} is no command of the backplane"))),
         }
     }

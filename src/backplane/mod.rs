@@ -7,6 +7,7 @@
 //! events: when the backplane is away, shards go on.
 
 mod address;
+pub(crate) mod cache;
 mod command;
 mod condition;
 mod redis;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use self::address::{Address, RedisUrl};
+pub use self::cache::CacheRequest;
 pub use self::command::{CallId, Request};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
@@ -68,7 +70,7 @@ pub(crate) struct Message {
 }
 
 /// What processes of one bot share. Names of channels are ours, without what tells bots apart.
-pub(crate) trait Backplane: Send + Sync + fmt::Debug {
+pub(crate) trait Backplane: cache::Cache + Send + Sync + fmt::Debug {
     /// Stays connected and delivers messages, for as long as it is polled. Other calls wait for it.
     fn run<'a>(&'a self, deliver: Deliver) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 

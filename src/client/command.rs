@@ -129,7 +129,8 @@ impl Command {
                 Ok(Self::RestartShard { shard_id: shard, resume })
             }
             "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
-            "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cluster_stats" => {
+            "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cluster_stats"
+            | "cache_get" | "cache_set" | "cache_delete" | "cache_increment" => {
                 let request = backplane::Request::from_json(&kind, text)?;
                 Ok(Self::Backplane(Box::new(request)))
             }
@@ -137,8 +138,7 @@ impl Command {
             "store_get" => parse::<store::Get>(text)?.checked().map(Self::store),
             "store_delete" => parse::<store::Delete>(text)?.checked().map(Self::store),
             "store_list" => parse::<store::List>(text)?.checked().map(Self::store),
-            "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
-            | "job_consume" | "job_ack" | "job_fail" => {
+            "job_push" | "job_consume" | "job_ack" | "job_fail" => {
                 let text = format!("the command {kind:?} is not in this build yet");
                 Err(Error::new(ErrorKind::Unsupported, text))
             }
@@ -146,7 +146,8 @@ impl Command {
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
                  rest, gateway_info, guilds, guild_stats, restart_shard, reshard, publish, \
-                 subscribe, unsubscribe, call, answer, cluster_stats, store_put, store_get, \
+                 subscribe, unsubscribe, call, answer, cluster_stats, cache_get, cache_set, \
+                 cache_delete, cache_increment, store_put, store_get, \
                  store_delete and store_list"
             ))),
         }

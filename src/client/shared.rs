@@ -262,7 +262,7 @@ impl Shared {
                     response.map(|response| (i32::from(response.status), response.body))
                 }
                 Command::Backplane(request) => match &shared.post {
-                    Some(post) => post.carry_out(*request, &shared).await.map(|data| (0, data)),
+                    Some(post) => post.carry_out(*request, &shared).await,
                     None => Err(post::missing()),
                 },
                 Command::Store(request) => {

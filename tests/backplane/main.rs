@@ -4,6 +4,7 @@
 #![allow(clippy::unchecked_time_subtraction, reason = "a test may panic")]
 
 mod backend;
+mod cache;
 mod calls;
 mod cluster;
 mod faults;

@@ -4,6 +4,7 @@
 //! for it waits in a task, so that a locked file ties up two threads and no more. A connection that failed
 //! in a way that a new one may mend is opened anew.
 
+mod cache;
 mod messages;
 mod workers;
 
@@ -25,7 +26,8 @@ use super::{Backplane, Deliver, Doing, PATIENCE, Trouble};
 use crate::{simulation, sqlite};
 
 /// What the tables look like, step by step. A released step never changes.
-const MIGRATIONS: &[&str] = &[include_str!("1_messages.sql"), include_str!("2_workers.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("1_messages.sql"), include_str!("2_workers.sql"), include_str!("4_cache.sql")];
 
 /// Patience with another process that writes; some less than with the whole call.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);

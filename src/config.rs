@@ -157,6 +157,60 @@ pub const MAX_CACHE_VALUE_BYTES: usize = 256 << 10;
 /// The longest that a value of the cache stays when it does not stay for ever.
 pub const MAX_CACHE_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The longest name of a queue of jobs.
+pub const MAX_QUEUE_NAME_BYTES: usize = 128;
+
+/// The largest payload of a job, as JSON.
+pub const MAX_JOB_PAYLOAD_BYTES: usize = 256 << 10;
+
+/// The longest dedupe key of a job.
+pub const MAX_JOB_DEDUPE_BYTES: usize = 256;
+
+/// The longest text that a job fails with.
+pub const MAX_JOB_ERROR_BYTES: usize = 4 << 10;
+
+/// The longest that a job can be put off.
+pub const MAX_JOB_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Priorities of jobs go from minus this to this.
+pub const MAX_JOB_PRIORITY: i64 = 100;
+
+/// How often a job is tried when the command does not say.
+pub const DEFAULT_JOB_ATTEMPTS: i64 = 5;
+
+/// How often a job can be tried.
+pub const MAX_JOB_ATTEMPTS: i64 = 1_000;
+
+/// How long a job is leased when the command does not say. Leases of a live consumer are extended.
+pub const DEFAULT_JOB_VISIBILITY: Duration = Duration::from_secs(30);
+
+/// The shortest lease.
+pub const MIN_JOB_VISIBILITY: Duration = Duration::from_secs(1);
+
+/// The longest lease.
+pub const MAX_JOB_VISIBILITY: Duration = Duration::from_secs(60 * 60);
+
+/// The wait after a job failed for the first time; it doubles each time.
+pub const JOB_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The longest of those waits.
+pub const MAX_JOB_BACKOFF: Duration = Duration::from_secs(60 * 60);
+
+/// Jobs that one client works on at once.
+pub const MAX_JOBS_RUNNING: usize = 1_000;
+
+/// Queues that one client consumes at once.
+pub const MAX_CONSUMED_QUEUES: usize = 100;
+
+/// Dead jobs that are kept of one queue; one more, and the oldest goes.
+pub const MAX_DEAD_JOBS: u32 = 10_000;
+
+/// Jobs in one reply to `job_list` when the command does not say how many.
+pub const DEFAULT_JOBS_PER_PAGE: usize = 100;
+
+/// The most jobs in one reply to `job_list`.
+pub const MAX_JOBS_PER_PAGE: usize = 1_000;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -10,6 +10,7 @@ mod address;
 pub(crate) mod cache;
 mod command;
 mod condition;
+pub(crate) mod jobs;
 mod redis;
 mod sqlite;
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 pub use self::address::{Address, RedisUrl};
 pub use self::cache::CacheRequest;
 pub use self::command::{CallId, Request};
+pub use self::jobs::JobRequest;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::sessions::Owner;
@@ -70,7 +72,7 @@ pub(crate) struct Message {
 }
 
 /// What processes of one bot share. Names of channels are ours, without what tells bots apart.
-pub(crate) trait Backplane: cache::Cache + Send + Sync + fmt::Debug {
+pub(crate) trait Backplane: cache::Cache + jobs::Jobs + Send + Sync + fmt::Debug {
     /// Stays connected and delivers messages, for as long as it is polled. Other calls wait for it.
     fn run<'a>(&'a self, deliver: Deliver) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 

@@ -130,7 +130,8 @@ impl Command {
             }
             "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
             "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cluster_stats"
-            | "cache_get" | "cache_set" | "cache_delete" | "cache_increment" => {
+            | "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
+            | "job_consume" | "job_ack" | "job_fail" | "job_list" | "job_retry" => {
                 let request = backplane::Request::from_json(&kind, text)?;
                 Ok(Self::Backplane(Box::new(request)))
             }
@@ -138,16 +139,13 @@ impl Command {
             "store_get" => parse::<store::Get>(text)?.checked().map(Self::store),
             "store_delete" => parse::<store::Delete>(text)?.checked().map(Self::store),
             "store_list" => parse::<store::List>(text)?.checked().map(Self::store),
-            "job_push" | "job_consume" | "job_ack" | "job_fail" => {
-                let text = format!("the command {kind:?} is not in this build yet");
-                Err(Error::new(ErrorKind::Unsupported, text))
-            }
             _ => Err(wrong(format!(
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
                  rest, gateway_info, guilds, guild_stats, restart_shard, reshard, publish, \
                  subscribe, unsubscribe, call, answer, cluster_stats, cache_get, cache_set, \
-                 cache_delete, cache_increment, store_put, store_get, \
+                 cache_delete, cache_increment, job_push, job_consume, job_ack, job_fail, \
+                 job_list, job_retry, store_put, store_get, \
                  store_delete and store_list"
             ))),
         }
@@ -537,7 +535,6 @@ mod tests {
         }
         let text = format!(r#"{{"type":"gateway","op":99,"d":{{"x":"{long}"}},"shard":0}}"#);
         assert_eq!(error(&text).kind(), ErrorKind::TooLarge);
-        assert_eq!(error(r#"{"type":"job_push"}"#).kind(), ErrorKind::Unsupported);
     }
 
     /// Scenario 61: what Discord just takes is not refused.

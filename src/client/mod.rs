@@ -11,6 +11,7 @@ mod crew;
 mod endpoint;
 mod fleet;
 mod guilds;
+mod jobs;
 mod keeper;
 mod latch;
 mod life;

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::calls::Calls;
+use super::jobs::{self, Jobs};
 use super::shared::{Shared, lock};
 use super::worker::{self, Rate, Record};
 use crate::backplane::{self, Backplane, CacheRequest, CallId, Message, Request, Trouble};
@@ -54,6 +55,7 @@ pub(super) struct Post {
     worker: String,
     topics: Mutex<BTreeSet<String>>,
     calls: Calls,
+    jobs: Jobs,
     rate: Rate,
     /// Whether the record may be written: not after the end. Held while it is.
     is_open: Turn<bool>,
@@ -93,6 +95,7 @@ impl Post {
             worker: format!("{:016x}", fastrand::u64(..)),
             topics: Mutex::default(),
             calls: Calls::default(),
+            jobs: Jobs::default(),
             rate: Rate::default(),
             is_open: Turn::new(true),
             hurry: Notify::new(),
@@ -107,6 +110,11 @@ impl Post {
     /// What this client is called among the others.
     pub(super) fn worker(&self) -> &str {
         &self.worker
+    }
+
+    /// What it consumes.
+    pub(super) fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// There is news that the others should have.
@@ -184,9 +192,13 @@ impl Post {
     pub(super) async fn carry_out(
         &self,
         request: Request,
-        shared: &Shared,
+        shared: &Arc<Shared>,
     ) -> Result<(i32, Bytes), Error> {
         match request {
+            Request::Job(request) => {
+                let done = Jobs::carry_out(request, shared, &self.backplane, &self.worker);
+                done.await.map(|data| (0, data))
+            }
             Request::Cache(request) => self.use_cache(&request).await,
             request => self.say(request, shared).await.map(|data| (0, data)),
         }
@@ -209,7 +221,7 @@ impl Post {
     async fn say(&self, request: Request, shared: &Shared) -> Result<Bytes, Error> {
         match request {
             // Done before.
-            Request::Cache(_) => Ok(null()),
+            Request::Cache(_) | Request::Job(_) => Ok(null()),
             Request::Publish { topic, data } => {
                 let body = format!(r#"{{"from":"{}","data":{}}}"#, self.worker, data.get());
                 self.backplane.publish(&format!("{TOPIC}{topic}"), &body).await?;
@@ -296,6 +308,10 @@ impl Post {
             if worker == self.worker {
                 self.read_letter(body);
             }
+            return None;
+        }
+        if let Some(queue) = channel.strip_prefix(jobs::WAKE) {
+            self.jobs.wake(queue);
             return None;
         }
         if channel == CACHE {

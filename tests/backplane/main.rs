@@ -11,6 +11,7 @@ mod faults;
 #[path = "../client/host.rs"]
 #[allow(dead_code, reason = "others use the rest")]
 mod host;
+mod jobs;
 mod messages;
 #[path = "../client/temp_file.rs"]
 #[allow(dead_code, reason = "others use the rest")]

@@ -9,6 +9,7 @@
 //! All keys and channels begin with `shardwright:{BOT}:`; the braces keep them together in a cluster.
 
 mod cache;
+mod jobs;
 mod workers;
 
 use std::collections::BTreeSet;

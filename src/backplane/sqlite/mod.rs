@@ -5,6 +5,7 @@
 //! in a way that a new one may mend is opened anew.
 
 mod cache;
+mod jobs;
 mod messages;
 mod workers;
 
@@ -26,8 +27,12 @@ use super::{Backplane, Deliver, Doing, PATIENCE, Trouble};
 use crate::{simulation, sqlite};
 
 /// What the tables look like, step by step. A released step never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("1_messages.sql"), include_str!("2_workers.sql"), include_str!("4_cache.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("1_messages.sql"),
+    include_str!("2_workers.sql"),
+    include_str!("4_cache.sql"),
+    include_str!("5_jobs.sql"),
+];
 
 /// Patience with another process that writes; some less than with the whole call.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(1_500);

@@ -211,6 +211,16 @@ pub const DEFAULT_JOBS_PER_PAGE: usize = 100;
 /// The most jobs in one reply to `job_list`.
 pub const MAX_JOBS_PER_PAGE: usize = 1_000;
 
+/// How long a gateway command for a shard of another process may take there. One that collects members has
+/// its own `timeout_ms`.
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Commands of other processes that one client works on at once; one more is refused.
+pub const MAX_FORWARDED: usize = 1_024;
+
+/// The longest reply to a command of another process.
+pub const MAX_FORWARDED_REPLY_BYTES: usize = 8 << 20;
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -238,8 +248,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// What happens to events that the host had not finished when its process ended.
     pub delivery: Delivery,
-    /// The file that sessions survive a restart in.
-    pub sessions: Option<PathBuf>,
+    /// Where sessions survive a restart.
+    pub sessions: Option<Sessions>,
     /// What it shares with other processes of the bot.
     pub backplane: Option<Address>,
     /// What keeps documents that all shards of the bot can reach.
@@ -269,6 +279,15 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// A server.
     Postgres(Box<PostgresUrl>),
+}
+
+/// Where sessions survive a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sessions {
+    /// A file of this machine.
+    File(PathBuf),
+    /// The backplane.
+    Backplane,
 }
 
 /// Which shards a client runs.
@@ -516,8 +535,8 @@ struct Typed<'a> {
     /// none · `http://[user:password@]host:port`, or `https://`: all connections go through this HTTP
     /// proxy. A password is percent-encoded.
     proxy: Option<Zeroizing<String>>,
-    /// none · `"sqlite:PATH"`: a file in which sessions and the day's identifies survive a restart. Shards
-    /// then resume, without an identify and without a wait; see [Restarts](#restarts). Env
+    /// none · `"sqlite:PATH"`: a file in which sessions and the day's identifies survive a restart;
+    /// `"backplane"`: they are kept there, and any machine can go on with them. Shards then resume, without an identify and without a wait; see [Restarts](#restarts). Env
     /// `SHARDWRIGHT_SESSIONS`.
     sessions: Option<String>,
     /// `"at_most_once"` · What a restart does with events that you had got but not finished. With
@@ -632,9 +651,11 @@ impl Typed<'_> {
             },
         };
         let sessions = self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS"));
-        let sessions = sessions.as_deref().map(check_sessions).transpose()?;
         let backplane = self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE").map(Zeroizing::new));
         let backplane = backplane.map(|text| Address::parse(&text)).transpose();
+        let backplane = backplane.map_err(|why| invalid("backplane", why))?;
+        let sessions =
+            sessions.map(|text| check_sessions(&text, backplane.is_some())).transpose()?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
         let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
@@ -673,7 +694,7 @@ impl Typed<'_> {
             },
             delivery: self.delivery,
             sessions,
-            backplane: backplane.map_err(|why| invalid("backplane", why))?,
+            backplane,
             store: store.map(|url| check_store(&url)).transpose()?,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
@@ -756,14 +777,18 @@ pub(crate) fn check_directory(key: &str, file: &Path) -> Result<(), Error> {
     Err(invalid(key, format!("is {file:?}, whose directory does not exist; make it first")))
 }
 
-/// `sqlite:PATH`.
-fn check_sessions(text: &str) -> Result<PathBuf, Error> {
+/// `sqlite:PATH` or `backplane`.
+fn check_sessions(text: &str, has_backplane: bool) -> Result<Sessions, Error> {
+    if text == "backplane" && !has_backplane {
+        return Err(invalid("sessions", "is \"backplane\", but there is no `backplane`"));
+    }
     if text == "backplane" {
-        return not_yet("sessions: \"backplane\"", true).map(|()| PathBuf::new());
+        return Ok(Sessions::Backplane);
     }
     let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    path.map(PathBuf::from)
-        .ok_or_else(|| invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\"")))
+    path.map(|path| Sessions::File(path.into())).ok_or_else(|| {
+        invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\" or \"backplane\""))
+    })
 }
 
 /// `sqlite:PATH` or `postgres://…`. The URL may hold a password, so no error repeats it.
@@ -1139,18 +1164,16 @@ mod tests {
 
     #[test]
     fn keys_of_later_versions_say_so() {
-        for extra in [r#""sessions":"backplane""#, r#""shards":"lease""#] {
-            let error = read(&with(extra)).expect_err(extra);
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-            assert!(error.to_string().contains("not in this build yet"), "{error}");
-        }
+        let error = read(&with(r#""shards":"lease""#)).expect_err("for later");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("not in this build yet"), "{error}");
     }
 
     #[test]
     fn sessions_and_delivery_fit_together() {
         let kept = read(&with(r#""sessions":"sqlite:/x/y.db","delivery":"at_least_once""#));
         let kept = kept.expect("complete");
-        assert_eq!(kept.sessions.as_deref(), Some(std::path::Path::new("/x/y.db")));
+        assert_eq!(kept.sessions, Some(Sessions::File("/x/y.db".into())));
         assert_eq!(kept.delivery, Delivery::AtLeastOnce);
         let plain = read(&with(r#""delivery":"at_most_once""#)).expect("complete");
         assert_eq!((plain.delivery, plain.sessions), (Delivery::AtMostOnce, None));

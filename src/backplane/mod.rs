@@ -27,7 +27,8 @@ pub use self::command::{CallId, Request};
 pub use self::jobs::JobRequest;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::sessions::Owner;
+use crate::identify::Claim;
+use crate::sessions::{Owner, SessionStore};
 use crate::transport::Dialer;
 
 /// The longest that one call takes.
@@ -62,6 +63,12 @@ impl From<Trouble> for Error {
     }
 }
 
+impl From<Trouble> for String {
+    fn from(trouble: Trouble) -> Self {
+        trouble.to_string()
+    }
+}
+
 /// Something that another process, or this one, said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -69,6 +76,43 @@ pub(crate) struct Message {
     pub(crate) channel: String,
     /// What was said: JSON if it comes from us, anything if somebody else writes there.
     pub(crate) body: String,
+}
+
+/// A claim to identify, as all processes of the bot see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SharedClaim {
+    /// What this process may know of.
+    pub(crate) claim: Claim,
+    /// Tells it from every other claim. Ends with `:` and the shard.
+    pub(crate) id: String,
+    /// Earlier claims that were not used, for their answers were lost or came too late. They may have been
+    /// granted, and then their turns and session starts are given back.
+    pub(crate) withdrawn: Vec<String>,
+    /// How much later than it is granted the identify may go out.
+    pub(crate) slack: Duration,
+    /// What Discord said was left today without the reserve, and how long ago.
+    pub(crate) left: Option<(u32, Duration)>,
+}
+
+/// What comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It identifies now.
+    Granted {
+        /// Session starts of the day, this one included.
+        used_today: u32,
+        /// Those at the end of them that led to no READY, this one included.
+        unanswered: u32,
+    },
+    /// Its bucket opens after this.
+    Wait(Duration),
+    /// More identifies led to no READY than the claim knows of.
+    TooHasty {
+        /// So many.
+        unanswered: u32,
+    },
+    /// The day's session starts are used up to the reserve.
+    Spent,
 }
 
 /// What processes of one bot share. Names of channels are ours, without what tells bots apart.
@@ -100,6 +144,15 @@ pub(crate) trait Backplane: cache::Cache + jobs::Jobs + Send + Sync + fmt::Debug
 
     /// What is to know about the workers that are there.
     fn workers(&self) -> Doing<'_, Vec<String>>;
+
+    /// Whether a shard may identify now; if so, its turn is taken and its session start counted.
+    fn claim<'a>(&'a self, claim: &'a SharedClaim) -> Doing<'a, Verdict>;
+
+    /// An identify led to READY.
+    fn answered(&self) -> Doing<'_, ()>;
+
+    /// Where it keeps sessions.
+    fn sessions(self: Arc<Self>) -> Arc<dyn SessionStore>;
 }
 
 /// The backplane that the config names, if any.

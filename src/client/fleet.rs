@@ -115,7 +115,7 @@ impl Fleet {
             }
             Command::RestartShard { shard_id, resume } => {
                 self.tell(shard_id, Mail::Restart { resume });
-                replies.finish(id, 0, b"null");
+                replies.finish(id, 0, &b"null"[..]);
             }
             // Not for shards.
             Command::Rest(_)

@@ -1,32 +1,30 @@
-//! Keeps the sessions of a client in a file, so that a restart resumes them.
+//! Keeps the sessions of a client, so that a restart resumes them.
 //!
 //! Nothing of it is on the way of events: a few times a second it looks at the shards' snapshots and
-//! stores what changed. Whatever goes wrong with the file is told, and no shard waits for it.
+//! stores what changed. Whatever goes wrong with the store is told, and no shard waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::fleet::Fleet;
 use super::shared::lock;
 use super::startup::Plan;
-use crate::config::{Config, Delivery, check_directory};
+use crate::config::{Config, Delivery, Sessions, check_directory};
 use crate::error::Error;
 use crate::identify::Gate;
 use crate::queue::Progress;
 use crate::sessions::{
-    FRESH, History, LastStart, Owner, SessionFile, Stored, TakenFile, Write, session_tag, wall_ms,
+    FRESH, FileStore, History, LastStart, Owner, Save, SessionStore, Stored, Storing, TakenFile,
+    Write, blocking, session_tag, wall_ms,
 };
 use crate::shard::{GuildIndex, Guilds, Session};
-use crate::simulation;
 
 /// Time between two looks at the shards.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -37,27 +35,25 @@ const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// Time between two writes of a shard's guilds, which come in thousands when it starts.
 const GUILDS_EVERY: Duration = Duration::from_secs(1);
 
-/// Patience with a disk while something waits for it.
-const DISK_PATIENCE: Duration = Duration::from_secs(2);
-
 /// The keeper of one client's sessions.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    path: PathBuf,
+    store: Arc<dyn SessionStore>,
     delivery: Delivery,
     owner: Owner,
-    file: Mutex<Option<Arc<SessionFile>>>,
+    /// Whether the store can be used at all.
+    is_open: AtomicBool,
     /// Whether the last write of how far the host has come failed, for `at_most_once`.
     taken_failed: Arc<AtomicBool>,
-    /// What is in the file.
+    /// What is stored.
     saved: Mutex<Saved>,
-    /// Why the file cannot be used at the moment.
+    /// Why the store cannot be used at the moment.
     trouble: Mutex<Option<String>>,
     /// There is news that should not wait for the next look.
     hurry: Notify,
 }
 
-/// What is in the file.
+/// What is stored.
 #[derive(Debug, Default)]
 struct Saved {
     sessions: BTreeMap<u32, Session>,
@@ -67,18 +63,27 @@ struct Saved {
 }
 
 impl Keeper {
-    /// The keeper that the config asks for, if any.
+    /// The keeper that the config asks for, if any. `shared` is where the backplane keeps sessions.
     ///
     /// # Errors
     /// `InvalidConfig` when the file could never be made.
-    pub(super) fn new(config: &Config) -> Result<Option<Self>, Error> {
-        let Some(path) = config.sessions.clone() else { return Ok(None) };
-        check_directory("sessions", &path)?;
-        Ok(Some(Self {
-            path,
+    pub(super) fn new(
+        config: &Config,
+        shared: impl FnOnce() -> Option<Arc<dyn SessionStore>>,
+    ) -> Result<Option<Self>, Error> {
+        let store = match &config.sessions {
+            None => None,
+            Some(Sessions::File(path)) => {
+                check_directory("sessions", path)?;
+                Some(Arc::new(FileStore::new(path.clone())) as _)
+            }
+            Some(Sessions::Backplane) => shared(),
+        };
+        Ok(store.map(|store| Self {
+            store,
             delivery: config.delivery,
             owner: Owner::new(config),
-            file: Mutex::default(),
+            is_open: AtomicBool::new(false),
             taken_failed: Arc::default(),
             saved: Mutex::default(),
             trouble: Mutex::default(),
@@ -86,12 +91,11 @@ impl Keeper {
         }))
     }
 
-    /// Opens the file. Without it everything goes on, as it would without a keeper.
+    /// Opens the store. Without it everything goes on, as it would without a keeper.
     pub(super) async fn open(&self) {
-        let path = self.path.clone();
-        match blocking(move || SessionFile::open(&path)).await {
-            Ok(file) => *lock(&self.file) = Some(Arc::new(file)),
-            Err(error) => self.note("cannot be opened", Err(error)),
+        match self.store.open().await {
+            Ok(()) => self.is_open.store(true, Ordering::Relaxed),
+            Err(error) => self.note("cannot be used", Err(error)),
         }
     }
 
@@ -109,13 +113,7 @@ impl Keeper {
 
     /// What the last process started with, and its shards whose sessions can be resumed.
     pub(super) async fn last_start(&self) -> Option<(LastStart, BTreeSet<u32>)> {
-        let owner = self.owner.clone();
-        let found = self.ask(move |file| {
-            let Some(start) = file.last_start(&owner.bot)? else { return Ok(None) };
-            let shards = file.resumable(&owner, start.shard_total, wall_ms())?;
-            Ok(Some((start, shards)))
-        });
-        found.await.flatten()
+        self.ask(self.store.last_start(&self.owner)).await.flatten()
     }
 
     /// Opens what says how far the host has come with so many shards, for `at_most_once`.
@@ -123,7 +121,7 @@ impl Keeper {
         if self.delivery == Delivery::AtLeastOnce {
             return None;
         }
-        let (path, bot) = (self.path.clone(), self.owner.bot.clone());
+        let (path, bot) = (self.store.path()?.to_owned(), self.owner.bot.clone());
         let failed = Arc::clone(&self.taken_failed);
         let opened = blocking(move || {
             TakenFile::open(&path, &bot, shard_total.get(), failed)
@@ -144,15 +142,9 @@ impl Keeper {
         plan: &Plan,
         taken: Option<&TakenFile>,
     ) -> BTreeMap<u32, (Session, Arc<GuildIndex>)> {
-        let total = plan.total.get();
-        let owner = self.owner.clone();
-        let start = plan.as_start();
-        let found = self.ask(move |file| {
-            file.note_start(&owner.bot, &start)?;
-            file.load(&owner, total, wall_ms())
-        });
+        let found = self.ask(self.store.load(&self.owner, &plan.as_start())).await;
         let mut sessions = BTreeMap::new();
-        for Stored { shard_id, mut session, guilds } in found.await.unwrap_or_default() {
+        for Stored { shard_id, mut session, guilds } in found.unwrap_or_default() {
             // As with READY's: the token does not leave TLS because of what a file says.
             session.resume_url = session.resume_url.filter(|url| url.tls || !plan.gateway.tls);
             let tag = session_tag(&session.id);
@@ -173,13 +165,8 @@ impl Keeper {
 
     /// The bot goes on with another number of shards; the sessions of the old ones end.
     pub(super) async fn reshard(&self, plan: &Plan) {
-        let (bot, start) = (self.owner.bot.clone(), plan.as_start());
         *lock(&self.saved) = Saved::default();
-        self.ask(move |file| {
-            file.note_start(&bot, &start)?;
-            file.forget_others(&bot, start.shard_total)
-        })
-        .await;
+        self.ask(self.store.reshard(&self.owner, &plan.as_start())).await;
         self.hurry();
     }
 
@@ -203,8 +190,8 @@ impl Keeper {
 
     /// Tells the gate of the identifies of the last 24 hours.
     pub(super) async fn recall(&self, gate: &mut Gate) {
-        let (bot, now_ms) = (self.owner.bot.clone(), wall_ms());
-        let history = self.ask(move |file| file.history(&bot, now_ms)).await;
+        let now_ms = wall_ms();
+        let history = self.ask(self.store.history(&self.owner)).await;
         let Some(History { identifies, unanswered }) = history else { return };
         let now = Instant::now().into_std();
         let moment = |(at_ms, shard_id): (i64, u32)| {
@@ -217,14 +204,12 @@ impl Keeper {
 
     /// An identify is about to go out.
     pub(super) async fn note_identify(&self, shard_id: u32) {
-        let bot = self.owner.bot.clone();
-        self.ask(move |file| file.note_identify(&bot, shard_id, wall_ms())).await;
+        self.ask(self.store.note_identify(&self.owner, shard_id)).await;
     }
 
     /// An identify led to READY.
     pub(super) async fn note_answered(&self) {
-        let bot = self.owner.bot.clone();
-        self.ask(move |file| file.note_answered(&bot)).await;
+        self.ask(self.store.note_answered(&self.owner)).await;
     }
 
     // -- while it runs ------------------------------------------------------------------------
@@ -240,36 +225,47 @@ impl Keeper {
             let mut job = None;
             fleet(&mut |fleet| job = self.look(fleet, false));
             if let Some(job) = job {
-                self.saved(blocking(move || job.run()).await);
+                self.carry_out(job).await;
             }
         }
     }
 
-    /// Stores what has changed, here and now.
+    /// Stores what has changed, once more.
+    pub(super) async fn store(&self, fleet: impl FnOnce(&mut dyn FnMut(&Fleet))) {
+        let mut job = None;
+        fleet(&mut |fleet| job = self.look(fleet, true));
+        if let Some(job) = job {
+            self.carry_out(job).await;
+        }
+    }
+
+    /// The same here and now.
     pub(super) fn save(&self, fleet: &Fleet) {
         if let Some(job) = self.look(fleet, true) {
-            self.saved(job.run());
+            let result = self.store.save_now(&job.save);
+            self.saved(job, result);
         }
+    }
+
+    /// Stores it.
+    async fn carry_out(&self, job: Job) {
+        let result = self.store.save(Arc::clone(&job.save)).await;
+        self.saved(job, result);
     }
 
     /// What there is to store, if anything; at the end without a thought for how often.
     fn look(&self, fleet: &Fleet, is_end: bool) -> Option<Job> {
-        let file = lock(&self.file).clone()?;
+        if !self.is_open.load(Ordering::Relaxed) {
+            return None;
+        }
         let saved = lock(&self.saved);
-        let mut job = Job {
-            file,
-            owner: self.owner.clone(),
-            shard_total: fleet.total.get(),
-            writes: Vec::new(),
-            alive: Vec::new(),
-            generations: Vec::new(),
-        };
+        let (mut writes, mut alive, mut generations) = (Vec::new(), Vec::new(), Vec::new());
         let is_time = saved.alive_at.is_none_or(|at| at.elapsed() >= ALIVE_EVERY);
         for (&shard_id, member) in &fleet.members {
             let known = saved.sessions.get(&shard_id);
             let Some(mut session) = member.status.get().session else {
                 if known.is_some() {
-                    job.writes.push(Write::Forget(shard_id));
+                    writes.push(Write::Forget(shard_id));
                 }
                 continue;
             };
@@ -291,30 +287,35 @@ impl Keeper {
             let guilds = is_due.then(|| index.to_bytes());
             drop(index);
             if is_due {
-                job.generations.push((shard_id, generation));
+                generations.push((shard_id, generation));
             }
             if known != Some(&session) || is_due {
-                job.writes.push(Write::Keep(Stored { shard_id, session, guilds }));
+                writes.push(Write::Keep(Stored { shard_id, session, guilds }));
             } else if is_time {
-                job.alive.push(shard_id);
+                alive.push(shard_id);
             }
         }
-        (!job.writes.is_empty() || !job.alive.is_empty()).then_some(job)
+        if writes.is_empty() && alive.is_empty() {
+            return None;
+        }
+        let (owner, shard_total) = (self.owner.clone(), fleet.total.get());
+        let save = Arc::new(Save { owner, shard_total, writes, alive });
+        Some(Job { save, generations })
     }
 
     /// A job is done.
-    fn saved(&self, result: Result<Job, String>) {
+    fn saved(&self, job: Job, result: Result<(), String>) {
         match result {
-            Ok(job) => {
+            Ok(()) => {
                 let mut saved = lock(&self.saved);
-                for write in job.writes {
+                for write in &job.save.writes {
                     match write {
                         Write::Keep(Stored { shard_id, session, .. }) => {
-                            saved.sessions.insert(shard_id, session);
+                            saved.sessions.insert(*shard_id, session.clone());
                         }
                         Write::Forget(shard_id) => {
-                            saved.sessions.remove(&shard_id);
-                            saved.guilds.remove(&shard_id);
+                            saved.sessions.remove(shard_id);
+                            saved.guilds.remove(shard_id);
                         }
                     }
                 }
@@ -322,7 +323,7 @@ impl Keeper {
                 for (shard_id, generation) in job.generations {
                     saved.guilds.insert(shard_id, (generation, now));
                 }
-                if !job.alive.is_empty() || saved.alive_at.is_none() {
+                if !job.save.alive.is_empty() || saved.alive_at.is_none() {
                     saved.alive_at = Some(Instant::now());
                 }
                 drop(saved);
@@ -336,13 +337,12 @@ impl Keeper {
 
     // -- inside -------------------------------------------------------------------------------
 
-    /// Asks the file; `None` when there is none, or it fails or takes too long.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&SessionFile) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Option<T> {
-        let file = lock(&self.file).clone()?;
-        match blocking(move || question(&file).map_err(|error| error.to_string())).await {
+    /// Asks the store; `None` when it cannot be used.
+    async fn ask<T>(&self, question: Storing<'_, T>) -> Option<T> {
+        if !self.is_open.load(Ordering::Relaxed) {
+            return None;
+        }
+        match question.await {
             Ok(answer) => Some(answer),
             Err(error) => {
                 self.note("cannot be used", Err(error));
@@ -360,14 +360,14 @@ impl Keeper {
                     warn!(
                         "sessions: {} {what}: {error}; shards go on, but a restart may have to \
                          identify them anew",
-                        self.path.display()
+                        self.store.name()
                     );
                 }
-                *trouble = Some(format!("{} {what}: {error}", self.path.display()));
+                *trouble = Some(format!("{} {what}: {error}", self.store.name()));
             }
             Ok(()) => {
                 if trouble.take().is_some() {
-                    info!("sessions: {} can be written again", self.path.display());
+                    info!("sessions: {} can be written again", self.store.name());
                 }
             }
         }
@@ -377,35 +377,7 @@ impl Keeper {
 /// What is to be stored at one time.
 #[derive(Debug)]
 struct Job {
-    file: Arc<SessionFile>,
-    owner: Owner,
-    shard_total: u32,
-    writes: Vec<Write>,
-    alive: Vec<u32>,
-    /// Of the guilds in `writes`.
+    save: Arc<Save>,
+    /// Of the guilds in it.
     generations: Vec<(u32, u64)>,
-}
-
-impl Job {
-    /// Stores it, and gives it back.
-    fn run(self) -> Result<Self, String> {
-        let Self { file, owner, shard_total, writes, alive, .. } = &self;
-        let result = file.save(owner, *shard_total, writes, alive, wall_ms());
-        result.map(|()| self).map_err(|error| error.to_string())
-    }
-}
-
-/// Does something that may block, in a thread that may wait; a disk that hangs holds up nobody for long.
-/// In a simulation a disk takes no time.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    if simulation::is_here() {
-        return work();
-    }
-    match timeout(DISK_PATIENCE, spawn_blocking(work)).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err("it met a bug in the engine".to_owned()),
-        Err(_) => Err(format!("it takes longer than {} s", DISK_PATIENCE.as_secs())),
-    }
 }

@@ -9,13 +9,15 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::crew::Crew;
+use super::fleet::Fleet;
 use super::reshard::{self, Request, Reshard, Step, Target};
 use super::shared::{InCaseOfPanic, Shared, Stage, lock};
 use super::startup::{self, GatewayInfo, Plan};
+use super::turns::{Notice, Turns};
 use crate::config::WhenLow;
 use crate::error::{Error, ErrorKind};
-use crate::identify::line::Desk;
-use crate::identify::{Gate, GateEvent, SessionStartLimit, line};
+use crate::identify::line::{Admission, Desk, Said};
+use crate::identify::{Claim, Gate, GateEvent, SessionStartLimit, line};
 use crate::queue::NO_SHARD;
 use crate::sessions::LastStart;
 use crate::shard::driver::Mail;
@@ -40,6 +42,9 @@ impl Shared {
             let mut tasks = lock(&self.tasks);
             tasks.spawn(hear);
             tasks.spawn(Arc::clone(&self).stay_known());
+            if let Some(returned) = lock(&self.returned).take() {
+                tasks.spawn(Arc::clone(&self).send_replies(returned));
+            }
         }
         let mut stop = self.stop.subscribe();
         self.mind_store();
@@ -151,7 +156,7 @@ impl Shared {
             taken = keeper.open_taken(plan.total).await;
             sessions = keeper.load(&plan, taken.as_ref()).await;
         }
-        let desk = GateDesk(Arc::downgrade(self));
+        let desk = GateDesk { shared: Arc::downgrade(self), turns: Turns::new() };
         let (line, gatekeeper) = line::open(gate, plan.is_asked, desk);
         let mut crew = Crew::new(Arc::clone(self), plan, line, taken);
         self.set_running(crew.launch_all(sessions, None));
@@ -160,7 +165,14 @@ impl Shared {
         self.mind(crew, stop).await;
         gatekeeper.abort();
         storing.abort();
-        self.save_sessions();
+        if let Some(keeper) = &self.keeper {
+            let show = |look: &mut dyn FnMut(&Fleet)| {
+                if let Some(fleet) = self.stage().fleet() {
+                    look(fleet);
+                }
+            };
+            keeper.store(show).await;
+        }
     }
 
     /// Minds the shards until the client stops.
@@ -418,31 +430,54 @@ async fn death_of(crew: &mut Option<Crew>) -> Option<u32> {
 }
 
 /// The identify gate's way to its client.
-struct GateDesk(Weak<Shared>);
+struct GateDesk {
+    shared: Weak<Shared>,
+    turns: Turns,
+}
 
 impl Desk for GateDesk {
+    async fn admit(&self, claim: Claim, said: Option<Said>) -> Admission {
+        let Some(shared) = self.shared.upgrade() else { return Admission::Alone };
+        let Some(post) = &shared.post else { return Admission::Alone };
+        // While the bot is resharded both sets stand at the gate; the larger one has all places.
+        let total = shared.stage().fleets().map(|fleet| fleet.total).max();
+        let reserve = shared.config.budget_reserve;
+        let (admission, notice) = self.turns.ask(post, claim, said, total, reserve).await;
+        match notice {
+            Some(Notice::Waits(reason)) => {
+                warn!("{reason}");
+                shared.say(NO_SHARD, ShardState::Queued, ShardState::Queued, reason);
+            }
+            Some(Notice::GoesOn) => info!("the backplane says again whose turn it is to identify"),
+            None => {}
+        }
+        admission
+    }
+
     async fn tell(&self, event: GateEvent) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.shared.upgrade() {
             shared.gate_says(event).await;
         }
     }
 
     async fn answered(&self) {
-        if let Some(shared) = self.0.upgrade()
-            && let Some(keeper) = &shared.keeper
-        {
+        let Some(shared) = self.shared.upgrade() else { return };
+        if let Some(keeper) = &shared.keeper {
             keeper.note_answered().await;
+        }
+        if let Some(post) = &shared.post {
+            post.answered().await;
         }
     }
 
     fn observe(&self, limit: SessionStartLimit) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.shared.upgrade() {
             *lock(&shared.limit) = Some(limit);
         }
     }
 
     async fn ask(&self) -> Option<SessionStartLimit> {
-        let shared = self.0.upgrade()?;
+        let shared = self.shared.upgrade()?;
         let info = GatewayInfo::ask(&shared.rest).await.ok()?;
         Some(startup::limit(info.session_start_limit))
     }

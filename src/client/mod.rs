@@ -10,6 +10,7 @@ mod command;
 mod crew;
 mod endpoint;
 mod fleet;
+mod forward;
 mod guilds;
 mod jobs;
 mod keeper;
@@ -21,6 +22,7 @@ mod replies;
 mod reshard;
 mod shared;
 mod startup;
+mod turns;
 mod worker;
 
 use std::fmt;
@@ -120,7 +122,7 @@ impl Client {
     /// # Errors
     /// Says what is wrong with it; then there is no reply.
     pub fn send_command(&self, text: &str) -> Result<u64, Error> {
-        self.0.accept(Command::from_json(text)?)
+        self.0.accept(Command::from_json(text)?, text)
     }
 
     /// Ends a command; its reply says so.

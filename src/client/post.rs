@@ -18,13 +18,18 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::calls::Calls;
+use super::forward::Forwards;
 use super::jobs::{self, Jobs};
+use super::replies::ReturnAddress;
 use super::shared::{Shared, lock};
 use super::worker::{self, Rate, Record};
-use crate::backplane::{self, Backplane, CacheRequest, CallId, Message, Request, Trouble};
+use crate::backplane::{
+    self, Backplane, CacheRequest, CallId, Message, Request, SharedClaim, Trouble, Verdict,
+};
 use crate::config::{Config, MAX_TOPICS};
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Event, EventKind};
+use crate::sessions::SessionStore;
 
 /// What the channel of a topic's messages begins with.
 const TOPIC: &str = "topic:";
@@ -56,6 +61,8 @@ pub(super) struct Post {
     topics: Mutex<BTreeSet<String>>,
     calls: Calls,
     jobs: Jobs,
+    /// Commands that wait for replies of other processes.
+    pub(super) forwards: Forwards,
     rate: Rate,
     /// Whether the record may be written: not after the end. Held while it is.
     is_open: Turn<bool>,
@@ -78,6 +85,13 @@ struct Letter<'a> {
     from: String,
     /// The call that it answers.
     answer: Option<u64>,
+    /// What the sender calls this command.
+    forward: Option<u64>,
+    #[serde(borrow)]
+    command: Option<&'a RawValue>,
+    /// The command that this replies to.
+    reply: Option<u64>,
+    status: Option<i32>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     error: Option<String>,
@@ -96,6 +110,7 @@ impl Post {
             topics: Mutex::default(),
             calls: Calls::default(),
             jobs: Jobs::default(),
+            forwards: Forwards::default(),
             rate: Rate::default(),
             is_open: Turn::new(true),
             hurry: Notify::new(),
@@ -105,6 +120,11 @@ impl Post {
     /// Why it does not work at the moment.
     pub(super) fn trouble(&self) -> Option<String> {
         self.backplane.trouble()
+    }
+
+    /// Where the backplane keeps sessions.
+    pub(super) fn sessions(&self) -> Arc<dyn SessionStore> {
+        Arc::clone(&self.backplane).sessions()
     }
 
     /// What this client is called among the others.
@@ -181,9 +201,27 @@ impl Post {
         let _ = timeout(FAREWELL, farewell).await;
     }
 
+    /// Says something to one worker only.
+    pub(super) async fn send(&self, worker: &str, letter: &str) -> Result<(), Trouble> {
+        self.backplane.publish(&format!("{WORKER}{worker}"), letter).await
+    }
+
     /// Who is there.
-    async fn workers(&self) -> Result<Vec<Record>, Trouble> {
+    pub(super) async fn workers(&self) -> Result<Vec<Record>, Trouble> {
         Ok(worker::read(&self.backplane.workers().await?))
+    }
+
+    // -- identifies ---------------------------------------------------------------------------
+
+    /// Claims a turn to identify.
+    pub(super) async fn claim(&self, claim: &SharedClaim) -> Result<Verdict, Trouble> {
+        self.backplane.claim(claim).await
+    }
+
+    /// An identify led to READY.
+    pub(super) async fn answered(&self) {
+        // Should nobody hear of it, the next ones go out further apart for a while.
+        let _ = self.backplane.answered().await;
     }
 
     // -- what the host wants ------------------------------------------------------------------
@@ -250,7 +288,7 @@ impl Post {
                             .to_string()
                     }
                 };
-                self.backplane.publish(&format!("{WORKER}{}", call.worker), &letter).await?;
+                self.send(&call.worker, &letter).await?;
                 Ok(null())
             }
             Request::ClusterStats => {
@@ -303,10 +341,10 @@ impl Post {
     // -- what others say ----------------------------------------------------------------------
 
     /// What a message means to the host, if anything.
-    fn read(&self, Message { channel, body }: &Message) -> Option<Event> {
+    fn read(&self, Message { channel, body }: &Message, shared: &Shared) -> Option<Event> {
         if let Some(worker) = channel.strip_prefix(WORKER) {
             if worker == self.worker {
-                self.read_letter(body);
+                self.read_letter(body, shared);
             }
             return None;
         }
@@ -328,7 +366,7 @@ impl Post {
     }
 
     /// Something for this worker only.
-    fn read_letter(&self, body: &str) {
+    fn read_letter(&self, body: &str, shared: &Shared) {
         let Ok(letter) = serde_json::from_str::<Letter<'_>>(body) else { return };
         if let Some(number) = letter.answer {
             let result = match letter.error {
@@ -336,6 +374,11 @@ impl Post {
                 None => Ok(letter.data.unwrap_or(RawValue::NULL).to_owned()),
             };
             self.calls.answer(number, letter.from, result);
+        } else if let (Some(number), Some(command)) = (letter.forward, letter.command) {
+            shared.accept_forwarded(ReturnAddress { worker: letter.from, number }, command);
+        } else if let (Some(number), Some(status)) = (letter.reply, letter.status) {
+            let data = letter.data.unwrap_or(RawValue::NULL).get().to_owned();
+            self.forwards.reply(number, (status, data.into()));
         }
     }
 }
@@ -350,7 +393,7 @@ impl Shared {
 
     /// A message came.
     fn receive(&self, message: &Message) {
-        if let Some(event) = self.post.as_ref().and_then(|post| post.read(message)) {
+        if let Some(event) = self.post.as_ref().and_then(|post| post.read(message, self)) {
             self.queue.push_own(event);
         }
     }

@@ -1,4 +1,4 @@
-//! Exactly one reply for each accepted command.
+//! Exactly one reply for each accepted command: to the host, or to the process that forwarded it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::config::MAX_FORWARDED;
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Event, EventKind, EventQueue};
 use crate::shard::Outcome;
@@ -18,6 +20,28 @@ pub(super) struct Replies {
     queue: Arc<EventQueue>,
     next_id: AtomicU64,
     open: Mutex<HashMap<u64, Open>>,
+    /// Where replies to other processes go.
+    returns: mpsc::UnboundedSender<Return>,
+}
+
+/// Who waits for a reply in another process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReturnAddress {
+    /// The process.
+    pub(super) worker: String,
+    /// What it calls the command.
+    pub(super) number: u64,
+}
+
+/// A reply for another process.
+#[derive(Debug)]
+pub(super) struct Return {
+    /// Who waits for it.
+    pub(super) to: ReturnAddress,
+    /// As in a REPLY event.
+    pub(super) status: i32,
+    /// The same.
+    pub(super) data: Bytes,
 }
 
 /// One of them.
@@ -31,12 +55,15 @@ struct Open {
     failed: Option<Error>,
     /// The task that works on it.
     task: Option<AbortHandle>,
+    /// Who waits for it, if that is not the host.
+    to: Option<ReturnAddress>,
 }
 
 impl Replies {
-    /// No commands yet. Their ids count from 1.
-    pub(super) fn new(queue: Arc<EventQueue>) -> Self {
-        Self { queue, next_id: AtomicU64::new(1), open: Mutex::default() }
+    /// No commands yet. Their ids count from 1. Replies to other processes go to `returns`, which is bounded
+    /// by how many of their commands are accepted.
+    pub(super) fn new(queue: Arc<EventQueue>, returns: mpsc::UnboundedSender<Return>) -> Self {
+        Self { queue, next_id: AtomicU64::new(1), open: Mutex::default(), returns }
     }
 
     /// Accepts a command: from now on it gets a reply.
@@ -55,6 +82,21 @@ impl Replies {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(id, Open::default());
+        Ok(id)
+    }
+
+    /// Accepts a command of another process.
+    ///
+    /// # Errors
+    /// `QueueFull` when too many of those are in flight.
+    pub(super) fn open_for(&self, to: ReturnAddress) -> Result<u64, Error> {
+        let mut all = self.lock();
+        if all.values().filter(|open| open.to.is_some()).count() >= MAX_FORWARDED {
+            let text = format!("the process that runs the shard works on {MAX_FORWARDED} of them");
+            return Err(Error::new(ErrorKind::QueueFull, text));
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        all.insert(id, Open { to: Some(to), ..Open::default() });
         Ok(id)
     }
 
@@ -98,30 +140,25 @@ impl Replies {
             let open = all.remove(&id).unwrap_or_default();
             drop(all);
             match open.failed.filter(|_| !open.sent) {
-                Some(error) => self.write_error(id, &error),
-                None => self.write(id, 0, b"null"),
+                Some(error) => self.write_error(id, open.to, &error),
+                None => self.write(id, open.to, 0, Bytes::from_static(b"null")),
             }
         }
     }
 
     /// Ends a command with a result, unless it has ended already.
-    pub(super) fn finish(&self, id: u64, status: i32, data: &[u8]) {
-        if self.lock().remove(&id).is_some() {
-            self.write(id, status, data);
-        }
-    }
-
-    /// The same without a copy of the data.
-    pub(super) fn finish_with(&self, id: u64, status: i32, data: Bytes) {
-        if self.lock().remove(&id).is_some() {
-            self.push(id, status, Event::of_data(EventKind::Reply, data));
+    pub(super) fn finish(&self, id: u64, status: i32, data: impl Into<Bytes>) {
+        let open = self.lock().remove(&id);
+        if let Some(open) = open {
+            self.write(id, open.to, status, data.into());
         }
     }
 
     /// Ends a command with an error, unless it has ended already.
     pub(super) fn fail(&self, id: u64, error: &Error) {
-        if self.lock().remove(&id).is_some() {
-            self.write_error(id, error);
+        let open = self.lock().remove(&id);
+        if let Some(open) = open {
+            self.write_error(id, open.to, error);
         }
     }
 
@@ -130,13 +167,17 @@ impl Replies {
     /// # Errors
     /// `NotFound` when it has ended already.
     pub(super) fn cancel(&self, id: u64) -> Result<(), Error> {
-        let open = self.lock().remove(&id).ok_or_else(|| {
+        let mut all = self.lock();
+        // What another process sent is not the host's to cancel.
+        let is_ours = all.get(&id).is_some_and(|open| open.to.is_none());
+        let open = is_ours.then(|| all.remove(&id)).flatten().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("no command {id} waits for its reply"))
         })?;
-        if let Some(task) = open.task {
+        drop(all);
+        if let Some(task) = &open.task {
             task.abort();
         }
-        self.write_error(id, &Error::new(ErrorKind::Cancelled, "cancelled by the host"));
+        self.write_error(id, open.to, &Error::new(ErrorKind::Cancelled, "cancelled by the host"));
         Ok(())
     }
 
@@ -146,13 +187,13 @@ impl Replies {
         self.lock().retain(|id, open| {
             let waits = open.parts.contains_key(&shard_id);
             if waits {
-                dead.push(*id);
+                dead.push((*id, open.to.take()));
             }
             !waits
         });
         let text = format!("shard {shard_id} met a bug in the engine and was started anew");
-        for id in dead {
-            self.write_error(id, &Error::new(ErrorKind::Panic, text.clone()));
+        for (id, to) in dead {
+            self.write_error(id, to, &Error::new(ErrorKind::Panic, text.clone()));
         }
     }
 
@@ -160,26 +201,32 @@ impl Replies {
     pub(super) fn close(&self) {
         let all = std::mem::take(&mut *self.lock());
         for (id, open) in all {
-            if let Some(task) = open.task {
+            if let Some(task) = &open.task {
                 task.abort();
             }
-            self.write_error(id, &stopped());
+            self.write_error(id, open.to, &stopped());
         }
     }
 
+    /// Sends a reply to another process.
+    pub(super) fn send_back(&self, reply: Return) {
+        // Who stops answers nobody.
+        let _ = self.returns.send(reply);
+    }
+
     /// Writes the reply with an error.
-    fn write_error(&self, id: u64, error: &Error) {
+    fn write_error(&self, id: u64, to: Option<ReturnAddress>, error: &Error) {
         let data = json!({"error": error.to_string()}).to_string();
-        self.write(id, error.kind().status(), data.as_bytes());
+        self.write(id, to, error.kind().status(), data.into());
     }
 
     /// Writes the reply.
-    fn write(&self, id: u64, status: i32, data: &[u8]) {
-        self.push(id, status, Event::new(EventKind::Reply, "", data));
-    }
-
-    /// Hands a reply to the host.
-    fn push(&self, id: u64, status: i32, mut event: Event) {
+    fn write(&self, id: u64, to: Option<ReturnAddress>, status: i32, data: Bytes) {
+        if let Some(to) = to {
+            self.send_back(Return { to, status, data });
+            return;
+        }
+        let mut event = Event::of_data(EventKind::Reply, data);
         event.command_id = id;
         event.status = status;
         self.queue.push_own(event);
@@ -204,7 +251,7 @@ mod tests {
 
     fn replies() -> (Replies, Arc<EventQueue>) {
         let queue = Arc::new(EventQueue::new(&QueueConfig::default()).expect("a descriptor"));
-        (Replies::new(Arc::clone(&queue)), queue)
+        (Replies::new(Arc::clone(&queue), mpsc::unbounded_channel().0), queue)
     }
 
     fn written(queue: &EventQueue) -> Vec<(u64, i32)> {
@@ -226,7 +273,7 @@ mod tests {
         replies.settle(id, 1, Outcome::Sent);
         assert_eq!(written(&queue), [(id, 0)]);
         replies.settle(id, 1, Outcome::Sent);
-        replies.finish(id, 0, b"null");
+        replies.finish(id, 0, &b"null"[..]);
         assert!(replies.cancel(id).is_err());
         assert_eq!(written(&queue), []);
     }

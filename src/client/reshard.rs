@@ -307,7 +307,7 @@ impl Reshard {
         info!("resharded from {from} to {to} shards in {:.1} s", took.as_secs_f64());
         if let Some(id) = self.command_id {
             let data = json!({"from": from, "to": to, "took_ms": took_ms, "twins": twins});
-            shared.replies.finish(id, 0, data.to_string().as_bytes());
+            shared.replies.finish(id, 0, data.to_string());
         }
     }
 
@@ -358,7 +358,7 @@ impl Shared {
         if to == from {
             if let Some(id) = command_id {
                 let data = json!({"from": from, "to": to, "took_ms": 0, "twins": 0});
-                self.replies.finish(id, 0, data.to_string().as_bytes());
+                self.replies.finish(id, 0, data.to_string());
             }
             return Ok(());
         }

@@ -15,11 +15,12 @@ use tokio::time::Instant;
 
 use super::command::Command;
 use super::fleet::Fleet;
+use super::forward::{self, Forward};
 use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
 use super::post::{self, Post};
-use super::replies::Replies;
+use super::replies::{Replies, Return};
 use super::reshard;
 use super::startup;
 use crate::config::{self, Config};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) rest: Rest,
     pub(super) queue: Arc<EventQueue>,
     pub(super) replies: Replies,
+    /// Replies to other processes, until the client starts.
+    pub(super) returned: Mutex<Option<mpsc::UnboundedReceiver<Return>>>,
     /// What keeps its sessions, if they are to survive the process.
     pub(super) keeper: Option<Keeper>,
     /// Its way to the other processes of the bot, if there is one.
@@ -86,7 +89,7 @@ pub(super) enum Stage {
         /// What everything runs on.
         runtime: Handle,
         /// Commands for shards that are not there yet.
-        held: Vec<(u64, Command)>,
+        held: Vec<Held>,
     },
     /// Has shards.
     Running {
@@ -102,6 +105,15 @@ pub(super) enum Stage {
         /// The shards it had, for its status.
         fleet: Option<Fleet>,
     },
+}
+
+/// A command that waits until there are shards.
+#[derive(Debug)]
+pub(super) struct Held {
+    id: u64,
+    command: Command,
+    /// As the host wrote it, if it may have to go to another process.
+    text: Option<Box<str>>,
 }
 
 impl Stage {
@@ -158,15 +170,18 @@ impl Shared {
             Error::new(ErrorKind::Io, format!("cannot make a file descriptor: {error}"))
         };
         let (reshards, reshard_requests) = mpsc::unbounded_channel();
+        let (returns, returned) = mpsc::unbounded_channel();
         let queue = Arc::new(EventQueue::new(&config.queue).map_err(io)?);
+        let post = Post::new(&config)?;
         Ok(Self {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
-            keeper: Keeper::new(&config)?,
-            post: Post::new(&config)?,
+            keeper: Keeper::new(&config, || post.as_ref().map(Post::sessions))?,
             store: Store::new(&config)?,
+            post,
             config,
-            replies: Replies::new(Arc::clone(&queue)),
+            replies: Replies::new(Arc::clone(&queue), returns),
+            returned: Mutex::new(Some(returned)),
             queue,
             reshards,
             reshard_requests: Mutex::new(Some(reshard_requests)),
@@ -187,7 +202,7 @@ impl Shared {
     // -- commands -----------------------------------------------------------------------------
 
     /// Routes a command, or holds it until there are shards.
-    pub(super) fn accept(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
+    pub(super) fn accept(self: &Arc<Self>, command: Command, text: &str) -> Result<u64, Error> {
         let needs_shards = !matches!(
             command,
             Command::Rest(_)
@@ -217,45 +232,67 @@ impl Shared {
                 let fleet = stage.fleet();
                 fleet.map_or(Ok(()), |fleet| fleet.check(&command))?;
                 let id = self.replies.open()?;
-                self.replies.finish(id, 0, &guilds::answer(fleet, &command));
+                self.replies.finish(id, 0, guilds::answer(fleet, &command));
                 Ok(id)
             }
-            Stage::Running { fleet, .. } => {
-                fleet.check(&command)?;
+            Stage::Running { runtime, fleet, .. } => {
+                if let Err(error) = fleet.check(&command) {
+                    let Some(forward) = self.plan_forward(&command, text, fleet) else {
+                        return Err(error);
+                    };
+                    let id = self.replies.open()?;
+                    self.spawn_forward(runtime, id, forward);
+                    return Ok(id);
+                }
                 let id = self.replies.open()?;
                 fleet.dispatch(id, command, &self.replies);
                 Ok(id)
             }
             Stage::Starting { .. } => {
                 drop(stage);
-                self.hold(command)
+                self.hold(command, text)
             }
         }
     }
 
     /// Keeps a command until there are shards, unless they have come just now.
-    fn hold(self: &Arc<Self>, command: Command) -> Result<u64, Error> {
+    fn hold(self: &Arc<Self>, command: Command, text: &str) -> Result<u64, Error> {
         let mut stage = self.stage_mut();
         let Stage::Starting { held, .. } = &mut *stage else {
             drop(stage);
-            return self.accept(command);
+            return self.accept(command, text);
         };
         if let Some(error) = lock(&self.progress).refusal() {
             return Err(error);
         }
         let id = self.replies.open()?;
-        held.push((id, command));
+        let text = self.post.is_some().then(|| text.into());
+        held.push(Held { id, command, text });
         Ok(id)
+    }
+
+    /// How a command for shards that are not here gets to them, if there is a way.
+    fn plan_forward(&self, command: &Command, text: &str, fleet: &Fleet) -> Option<Forward> {
+        self.post.as_ref()?;
+        Forward::plan(command, text, fleet)
+    }
+
+    /// Sends a command to other processes.
+    fn spawn_forward(self: &Arc<Self>, runtime: &Handle, id: u64, forward: Forward) {
+        let shared = Arc::clone(self);
+        self.spawn_work(runtime, id, async move {
+            let result = forward::carry_out(&shared, &forward).await;
+            match result {
+                Ok((status, data)) => shared.replies.finish(id, status, data),
+                Err(error) => shared.replies.fail(id, &error),
+            }
+        });
     }
 
     /// Runs a command that takes a while in a task of its own.
     fn spawn(self: &Arc<Self>, runtime: &Handle, id: u64, command: Command) {
         let shared = Arc::clone(self);
-        let work = async move {
-            let _answer = InCaseOfPanic(|| {
-                let text = "the command met a bug in the engine; see the log";
-                shared.replies.fail(id, &Error::new(ErrorKind::Panic, text));
-            });
+        self.spawn_work(runtime, id, async move {
             let result = match command {
                 Command::Rest(request) => {
                     let response = shared.rest.request(*request).await;
@@ -281,9 +318,26 @@ impl Shared {
                 _ => startup::ask(&shared.rest).await.map(|response| (0, response.body)),
             };
             match result {
-                Ok((status, body)) => shared.replies.finish(id, status, &body),
+                Ok((status, body)) => shared.replies.finish(id, status, body),
                 Err(error) => shared.replies.fail(id, &error),
             }
+        });
+    }
+
+    /// Runs a command's work in a task, which can be cancelled.
+    fn spawn_work(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        id: u64,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let shared = Arc::clone(self);
+        let work = async move {
+            let _answer = InCaseOfPanic(|| {
+                let text = "the command met a bug in the engine; see the log";
+                shared.replies.fail(id, &Error::new(ErrorKind::Panic, text));
+            });
+            work.await;
         };
         let mut tasks = lock(&self.tasks);
         // Those that ended are forgotten here, so that the set holds what runs.
@@ -294,13 +348,13 @@ impl Shared {
     // -- stages -------------------------------------------------------------------------------
 
     /// The shards are there: what was held for them goes to them.
-    pub(super) fn set_running(&self, fleet: Fleet) {
+    pub(super) fn set_running(self: &Arc<Self>, fleet: Fleet) {
         let mut stage = self.stage_mut();
-        let held = match &mut *stage {
+        let (runtime, held) = match &mut *stage {
             Stage::Starting { runtime, held } => {
                 let (runtime, held) = (runtime.clone(), std::mem::take(held));
-                *stage = Stage::Running { runtime, fleet, other: None };
-                held
+                *stage = Stage::Running { runtime: runtime.clone(), fleet, other: None };
+                (runtime, held)
             }
             _ => return,
         };
@@ -308,10 +362,16 @@ impl Shared {
             post.hurry();
         }
         let Some(fleet) = stage.fleet() else { return };
-        for (id, command) in held {
+        for Held { id, command, text } in held {
             match fleet.check(&command) {
                 Ok(()) => fleet.dispatch(id, command, &self.replies),
-                Err(error) => self.replies.fail(id, &error),
+                Err(error) => {
+                    let text = text.as_deref().unwrap_or_default();
+                    match self.plan_forward(&command, text, fleet) {
+                        Some(forward) => self.spawn_forward(&runtime, id, forward),
+                        None => self.replies.fail(id, &error),
+                    }
+                }
             }
         }
         // Fast ones may be ready already.
@@ -352,7 +412,7 @@ impl Shared {
     pub(super) fn set_refused(&self) {
         let Stage::Starting { held, .. } = &mut *self.stage_mut() else { return };
         let Some(error) = lock(&self.progress).refusal() else { return };
-        for (id, _) in held.drain(..) {
+        for Held { id, .. } in held.drain(..) {
             self.replies.fail(id, &error);
         }
     }
@@ -519,7 +579,7 @@ impl Owner for Shared {
 
     fn collected(&self, command_id: u64, members: Result<Bytes, Error>) {
         match members {
-            Ok(members) => self.replies.finish_with(command_id, 0, members),
+            Ok(members) => self.replies.finish(command_id, 0, members),
             Err(error) => self.replies.fail(command_id, &error),
         }
     }

@@ -25,7 +25,7 @@ pub(super) struct Record {
     pid: u32,
     /// Of the engine.
     version: String,
-    started_at_ms: i64,
+    pub(super) started_at_ms: i64,
     /// `starting`, `running` or `stopped`.
     stage: String,
     /// The number of shards of the bot, once it is known.
@@ -79,6 +79,7 @@ struct Cluster {
 
 /// All workers together.
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names, reason = "it is called so everywhere")]
 struct Total {
     workers: usize,
     /// Shards that run somewhere.
@@ -154,7 +155,9 @@ impl Shared {
 pub(super) fn cluster(mut workers: Vec<Record>) -> Bytes {
     workers.sort_by_key(|worker| (worker.started_at_ms, worker.worker.clone()));
     let mut sums = Sums::default();
-    workers.iter().for_each(|worker| sums.add(&worker.sums));
+    for worker in &workers {
+        sums.add(&worker.sums);
+    }
     let total = Total {
         workers: workers.len(),
         shards: workers.iter().map(|worker| worker.shards.len()).sum(),

@@ -77,6 +77,23 @@ pub enum GateEvent {
     },
 }
 
+/// What a shard that may identify, as far as its own process knows, asks of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The shard.
+    pub(crate) shard_id: u32,
+    /// Identifies per 5 s; its bucket is `shard_id % max_concurrency`.
+    pub(crate) max_concurrency: NonZeroU32,
+    /// Time between two identifies of a bucket, after that many that led to no READY.
+    pub(crate) window: Duration,
+    /// Identifies in a row without READY, as far as this process knows.
+    pub(crate) unanswered: u32,
+    /// Since when Discord counts.
+    pub(crate) day_began_ago: Duration,
+    /// Session starts of the day that may be used.
+    pub(crate) most_today: u32,
+}
+
 /// A shard in line.
 #[derive(Debug, Clone, Copy)]
 struct Waiter {
@@ -151,6 +168,46 @@ impl Gate {
         }
     }
 
+    /// What the shard that was granted last asks of the other processes of its bot, if there are any.
+    pub(super) fn claim(&self, seat: u32, now: Instant) -> Claim {
+        let day_began = self.limit.resets_at.checked_sub(DAY);
+        let unanswered = self.unanswered.saturating_sub(1);
+        Claim {
+            shard_id: seat & SHARD_OF_SEAT,
+            max_concurrency: self.limit.max_concurrency,
+            window: self.window_after(unanswered),
+            unanswered,
+            day_began_ago: day_began.map_or(DAY, |began| now.saturating_duration_since(began)),
+            most_today: self.limit.total.saturating_sub(self.reserve),
+        }
+    }
+
+    /// What was granted last is not to be, for the other processes of the bot: the shard stands first in its
+    /// line again, until then.
+    pub(super) fn defer(&mut self, seat: u32, ticket: u64, until: Instant) {
+        self.limit.remaining += 1;
+        self.unanswered = self.unanswered.saturating_sub(1);
+        let bucket = self.bucket(seat);
+        bucket.line.push_front(Waiter { shard_id: seat, ticket, told: true, armed: true });
+        bucket.opens_at = Some(until);
+    }
+
+    /// All processes of the bot together have used so many session starts today, the last `unanswered` of
+    /// them without READY.
+    pub(super) fn share(&mut self, used_today: u32, unanswered: u32) {
+        let left = self.limit.total.saturating_sub(used_today);
+        self.limit.remaining = self.limit.remaining.min(left);
+        self.unanswered = unanswered;
+        if unanswered == 0 {
+            self.slowed = WINDOW;
+        }
+    }
+
+    /// All processes together have used what may be used today.
+    pub(super) fn spent(&mut self) {
+        self.limit.remaining = self.limit.remaining.min(self.reserve);
+    }
+
     /// An identify led to READY.
     pub fn answered(&mut self) {
         self.unanswered = 0;
@@ -164,7 +221,12 @@ impl Gate {
 
     /// Time between two identifies of a bucket.
     fn window(&self) -> Duration {
-        let rounds = self.unanswered / self.limit.max_concurrency;
+        self.window_after(self.unanswered)
+    }
+
+    /// The same after so many identifies without READY.
+    fn window_after(&self, unanswered: u32) -> Duration {
+        let rounds = unanswered / self.limit.max_concurrency;
         WINDOW * (1 << rounds.saturating_sub(UNANSWERED_ROUNDS).min(MAX_DOUBLINGS))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::gate::{Gate, GateEvent, SEAT_BITS, SHARD_OF_SEAT, SessionStartLimit};
+use super::gate::{Claim, Gate, GateEvent, SEAT_BITS, SHARD_OF_SEAT, SessionStartLimit};
 
 /// What `/gateway/bot` said longer ago than this is asked again when a shard gets in line: other
 /// processes identify too.
@@ -71,8 +71,36 @@ pub(crate) fn shard_of_seat(seat: u32) -> (u8, u32) {
     ((seat >> SEAT_BITS) as u8, seat & SHARD_OF_SEAT)
 }
 
+/// What comes of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// There are no other processes, as far as the client knows.
+    Alone,
+    /// The shard identifies now, and the others know it. All together have used so many session starts
+    /// today, the last of them without READY.
+    Granted { used_today: u32, unanswered: u32 },
+    /// Not before then.
+    NotBefore(Instant),
+    /// So many identifies of all together led to no READY: the claim asked for too short a window.
+    TooHasty { unanswered: u32 },
+    /// The day's session starts are used up to the reserve.
+    Spent,
+}
+
+/// What Discord said of the limit, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said {
+    /// Session starts left.
+    pub(crate) remaining: u32,
+    /// When that was asked.
+    pub(crate) at: Instant,
+}
+
 /// What the gate's task needs of its client.
 pub(crate) trait Desk: Send + Sync + 'static {
+    /// Asks the other processes of the bot. `said` is what Discord said of the current day, if it did.
+    fn admit(&self, claim: Claim, said: Option<Said>) -> impl Future<Output = Admission> + Send;
+
     /// Tells a shard, or the client. An identify is granted before the shard hears of it, so that
     /// there is time to write it down.
     fn tell(&self, event: GateEvent) -> impl Future<Output = ()> + Send;
@@ -98,15 +126,44 @@ pub(crate) fn open(
     let (sender, mut requests) = mpsc::unbounded_channel();
     let task = async move {
         let mut asked_at = is_asked.then(Instant::now);
+        let mut said = asked_at.map(|at| Said { remaining: gate.limit().remaining, at });
         let mut question = None;
         loop {
             if asked_at.is_none() && gate.has_line() {
-                asked_at = Some(Instant::now());
+                let at = Instant::now();
+                asked_at = Some(at);
                 if let Some(limit) = desk.ask().await {
+                    said = Some(Said { remaining: limit.remaining, at });
                     gate.learn(limit);
                 }
             }
             while let Some(event) = gate.poll(Instant::now().into_std()) {
+                if let GateEvent::Granted { shard_id: seat, ticket } = event {
+                    let now = Instant::now();
+                    let claim = gate.claim(seat, now.into_std());
+                    // What was said of yesterday is no news.
+                    let today = said.filter(|said| said.at.elapsed() < claim.day_began_ago);
+                    match desk.admit(claim, today).await {
+                        Admission::Alone => {}
+                        Admission::Granted { used_today, unanswered } => {
+                            gate.share(used_today, unanswered);
+                        }
+                        Admission::NotBefore(then) => {
+                            gate.defer(seat, ticket, then.into_std());
+                            continue;
+                        }
+                        Admission::TooHasty { unanswered } => {
+                            gate.defer(seat, ticket, now.into_std());
+                            gate.share(0, unanswered);
+                            continue;
+                        }
+                        Admission::Spent => {
+                            gate.defer(seat, ticket, now.into_std());
+                            gate.spent();
+                            continue;
+                        }
+                    }
+                }
                 desk.tell(event).await;
             }
             if asked_at.is_some() {
@@ -125,6 +182,7 @@ pub(crate) fn open(
                 limit = answer(&mut question) => {
                     question = None;
                     if let Some(limit) = limit {
+                        said = asked_at.map(|at| Said { remaining: limit.remaining, at });
                         gate.learn(limit);
                     }
                     continue;

@@ -10,4 +10,5 @@ mod gate;
 #[allow(dead_code)]
 pub(crate) mod line;
 
+pub(crate) use gate::Claim;
 pub use gate::{Gate, GateEvent, SessionStartLimit};

@@ -1,11 +1,13 @@
 //! What outlives the process: sessions, so that a restart resumes, and the identifies of the day, so
 //! that a crash loop cannot spend them all.
 //!
-//! [`SessionFile`] is one SQLite file that several processes of a machine may share. [`TakenFile`]
+//! A [`SessionStore`] is where they are: [`SessionFile`], one SQLite file that several processes of a machine
+//! may share, or the server of the backplane, from which any machine can resume any shard. [`TakenFile`]
 //! stands beside it for `at_most_once`: it says exactly how far the host has come, at the price of
 //! sixteen bytes written per poll.
 
 mod sqlite;
+mod store;
 mod taken;
 
 use std::time::Duration;
@@ -15,6 +17,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ring::digest::{SHA256, digest};
 
 pub(crate) use self::sqlite::{History, LastStart, SessionFile, Stored, Write};
+pub(crate) use self::store::{FileStore, Save, SessionStore, Storing, blocking};
 pub(crate) use self::taken::TakenFile;
 use crate::config::Config;
 use crate::protocol::Token;

@@ -69,6 +69,7 @@ pub(crate) fn directory() -> TempDir {
 /// A Redis server of this test's own, which keeps nothing.
 pub(crate) struct RedisServer {
     child: Child,
+    port_option: &'static str,
     port: u16,
     options: Vec<String>,
     directory: TempDir,
@@ -77,6 +78,15 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// Starts one on a free port, with more options.
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_on("--port", options)
+    }
+
+    /// The same with TLS, whose options are among those given.
+    pub(crate) fn start_tls(options: &[&str]) -> Self {
+        Self::start_on("--tls-port", options)
+    }
+
+    fn start_on(port_option: &'static str, options: &[&str]) -> Self {
         let directory = directory();
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         loop {
@@ -84,8 +94,8 @@ impl RedisServer {
             let port = free.local_addr().expect("bound").port();
             drop(free);
             // Somebody else may have taken it by now.
-            if let Some(child) = run(port, &options, &directory) {
-                return Self { child, port, options, directory };
+            if let Some(child) = run(port_option, port, &options, &directory) {
+                return Self { child, port_option, port, options, directory };
             }
         }
     }
@@ -108,7 +118,8 @@ impl RedisServer {
 
     /// Starts it again where it was, empty.
     pub(crate) fn restart(&mut self) {
-        self.child = run(self.port, &self.options, &self.directory).expect("its port is free");
+        self.child = run(self.port_option, self.port, &self.options, &self.directory)
+            .expect("its port is free");
     }
 
     /// Has it do nothing until it is told to go on: connections stay, answers do not come.
@@ -129,10 +140,13 @@ impl RedisServer {
 }
 
 /// A running server; `None` when it cannot listen there.
-fn run(port: u16, options: &[String], directory: &TempDir) -> Option<Child> {
+fn run(port_option: &str, port: u16, options: &[String], directory: &TempDir) -> Option<Child> {
     let mut child = Command::new("redis-server")
         .args([
+            // Not in the clear where it is TLS.
             "--port",
+            "0",
+            port_option,
             &port.to_string(),
             "--bind",
             "127.0.0.1",

@@ -1,4 +1,4 @@
-//! A backplane that is away, slow, locked or full: it says so, nothing hangs, and shards do not notice.
+//! A backplane that is away, slow, locked or broken: it says so, nothing hangs, and shards do not notice.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -105,13 +105,13 @@ async fn redis_is_away_at_the_start() {
     server.kill();
     let simulator = busy();
     let mut host = Host::start(&simulator, json!({"backplane": server.url()}));
-    host.until_ready().await;
     let reply = host.ask(&json!({"type": "subscribe", "topic": "word"})).await;
     assert_eq!(reply, (0, json!({"active": false})));
     let trouble = trouble(&host).expect("it is away");
     assert!(trouble.contains(&server.port().to_string()), "{trouble}");
     server.restart();
     until_heard(&mut host, "hello").await;
+    host.until_ready().await;
     end(host, &simulator).await;
 }
 
@@ -173,14 +173,13 @@ async fn a_file_cannot_be_used() {
         let simulator = busy();
         let mut host =
             Host::start(&simulator, json!({"backplane": format!("sqlite:{}", path.display())}));
-        host.until_ready().await;
         let (status, data) =
             host.ask(&json!({"type": "publish", "topic": "word", "data": 1})).await;
         assert_eq!(status, -15);
         assert!(data["error"].as_str().expect("a text").contains(part), "{data}");
         let trouble = trouble(&host).expect("it cannot be used");
         assert!(trouble.contains(part), "{trouble}");
-        end(host, &simulator).await;
+        host.stop(StopMode::Abort).await;
     }
     let error = shardwright::Config::from_json(
         r#"{"token":"t","intents":0,"backplane":"sqlite:/no/such/place"}"#,

@@ -8,11 +8,16 @@ mod cache;
 mod calls;
 mod cluster;
 mod faults;
+mod forward;
 #[path = "../client/host.rs"]
 #[allow(dead_code, reason = "others use the rest")]
 mod host;
 mod jobs;
+mod latency;
 mod messages;
+mod sessions;
 #[path = "../client/temp_file.rs"]
 #[allow(dead_code, reason = "others use the rest")]
 mod temp_file;
+mod tls;
+mod turns;

@@ -9,7 +9,9 @@
 //! All keys and channels begin with `shardwright:{BOT}:`; the braces keep them together in a cluster.
 
 mod cache;
+mod identifies;
 mod jobs;
+mod sessions;
 mod workers;
 
 use std::collections::BTreeSet;
@@ -28,7 +30,8 @@ use tokio::time::{sleep, timeout};
 
 use super::address::RedisUrl;
 use super::condition::Condition;
-use super::{Backplane, Deliver, Doing, Message, PATIENCE, Trouble};
+use super::{Backplane, Deliver, Doing, Message, PATIENCE, SharedClaim, Trouble, Verdict};
+use crate::sessions::SessionStore;
 use crate::transport::Dialer;
 
 /// Time between two questions whether the server still answers.
@@ -312,6 +315,18 @@ impl Backplane for Redis {
 
     fn workers(&self) -> Doing<'_, Vec<String>> {
         Box::pin(self.read_workers())
+    }
+
+    fn claim<'a>(&'a self, claim: &'a SharedClaim) -> Doing<'a, Verdict> {
+        Box::pin(self.write_identify(claim))
+    }
+
+    fn answered(&self) -> Doing<'_, ()> {
+        Box::pin(self.write_answered())
+    }
+
+    fn sessions(self: Arc<Self>) -> Arc<dyn SessionStore> {
+        self
     }
 }
 

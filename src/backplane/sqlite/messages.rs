@@ -23,7 +23,7 @@ const KEPT: Duration = Duration::from_secs(60);
 const CLEAN_EVERY: Duration = Duration::from_secs(5);
 
 /// Messages taken in one look; the next follows at once.
-const BATCH: usize = 256;
+const BATCH: u32 = 256;
 
 /// Where the reader is.
 #[derive(Debug, Default)]
@@ -141,11 +141,11 @@ fn look(
     let mut select = transaction.prepare_cached(
         "SELECT id, channel, body FROM message WHERE id > ?1 AND bot = ?2 ORDER BY id LIMIT ?3",
     )?;
-    let rows = select.query_map(params![after, bot, BATCH as i64], |row| {
+    let rows = select.query_map(params![after, bot, BATCH], |row| {
         Ok((row.get::<_, i64>(0)?, Message { channel: row.get(1)?, body: row.get(2)? }))
     })?;
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    let has_more = rows.len() == BATCH;
+    let has_more = rows.len() == BATCH as usize;
     let last = rows.last().map_or(newest, |(id, _)| *id);
     let id = if has_more { last } else { newest };
     let messages = rows.into_iter().map(|(_, message)| message).collect();

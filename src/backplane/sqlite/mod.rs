@@ -5,13 +5,14 @@
 //! in a way that a new one may mend is opened anew.
 
 mod cache;
+mod identifies;
 mod jobs;
 mod messages;
 mod workers;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,13 +24,15 @@ use tokio::time::timeout;
 
 use self::messages::Position;
 use super::condition::Condition;
-use super::{Backplane, Deliver, Doing, PATIENCE, Trouble};
+use super::{Backplane, Deliver, Doing, PATIENCE, SharedClaim, Trouble, Verdict};
+use crate::sessions::{FileStore, SessionStore};
 use crate::{simulation, sqlite};
 
 /// What the tables look like, step by step. A released step never changes.
 const MIGRATIONS: &[&str] = &[
     include_str!("1_messages.sql"),
     include_str!("2_workers.sql"),
+    include_str!("3_identifies.sql"),
     include_str!("4_cache.sql"),
     include_str!("5_jobs.sql"),
 ];
@@ -43,7 +46,7 @@ pub(super) struct Sqlite {
     bot: String,
     /// What writes, and reads for answers.
     writer: Door,
-    /// What looks for messages.
+    /// What looks for messages. A file that cannot be written can often be read all the same.
     reader: Door,
     /// Where the reader is.
     position: Mutex<Position>,
@@ -51,21 +54,28 @@ pub(super) struct Sqlite {
     /// There may be a message of our own.
     news: Notify,
     connections: watch::Sender<u64>,
+}
+
+/// A connection, for one thread at a time, and how it is doing.
+struct Door {
+    turn: Arc<Turn<Option<Connection>>>,
     condition: Condition,
 }
 
-/// A connection, for one thread at a time.
-type Door = Arc<Turn<Option<Connection>>>;
+impl Door {
+    fn new(path: &Path) -> Self {
+        Self { turn: Arc::default(), condition: Condition::new(path.display().to_string()) }
+    }
+}
 
 impl Sqlite {
     /// A file that is not open yet.
     pub(super) fn new(path: PathBuf, bot: String) -> Self {
         Self {
-            condition: Condition::new(path.display().to_string()),
+            writer: Door::new(&path),
+            reader: Door::new(&path),
             path,
             bot,
-            writer: Door::default(),
-            reader: Door::default(),
             position: Mutex::default(),
             channels: Mutex::default(),
             news: Notify::new(),
@@ -89,7 +99,7 @@ impl Sqlite {
     ) -> Result<T, Trouble> {
         let path = self.path.clone();
         let answer = async {
-            let mut turn = Arc::clone(door).lock_owned().await;
+            let mut turn = Arc::clone(&door.turn).lock_owned().await;
             let work = move || {
                 let mut connection = match turn.take() {
                     Some(connection) => connection,
@@ -122,9 +132,9 @@ impl Sqlite {
             Err(Trouble::Unclear(text))
         });
         match &answer {
-            Ok(_) => self.condition.mend(),
+            Ok(_) => door.condition.mend(),
             Err(Trouble::Away(why) | Trouble::Unclear(why) | Trouble::Refused(why)) => {
-                self.condition.worsen(why);
+                door.condition.worsen(why);
             }
         }
         answer
@@ -137,7 +147,7 @@ impl Sqlite {
 }
 
 /// Opens the file with all its tables.
-fn open(path: &std::path::Path) -> Result<Connection, Trouble> {
+fn open(path: &Path) -> Result<Connection, Trouble> {
     let opened = sqlite::open(path, BUSY_TIMEOUT).and_then(|mut connection| {
         sqlite::migrate(&mut connection, MIGRATIONS)?;
         Ok(connection)
@@ -151,7 +161,7 @@ impl Backplane for Sqlite {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.condition.trouble()
+        self.writer.condition.trouble().or_else(|| self.reader.condition.trouble())
     }
 
     fn connections(&self) -> watch::Receiver<u64> {
@@ -193,6 +203,21 @@ impl Backplane for Sqlite {
 
     fn workers(&self) -> Doing<'_, Vec<String>> {
         Box::pin(self.read_workers())
+    }
+
+    fn claim<'a>(&'a self, claim: &'a SharedClaim) -> Doing<'a, Verdict> {
+        Box::pin(self.write_identify(claim))
+    }
+
+    fn answered(&self) -> Doing<'_, ()> {
+        Box::pin(self.write_answered())
+    }
+
+    /// Beside it: the same file as without a backplane, with its own tables and its own locks.
+    fn sessions(self: Arc<Self>) -> Arc<dyn SessionStore> {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-sessions");
+        Arc::new(FileStore::new(path.into()))
     }
 }
 

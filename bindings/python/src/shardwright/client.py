@@ -86,6 +86,7 @@ class Client:
         proxy: Optional[str] = None,
         sessions: Optional[str] = None,
         delivery: Optional[Literal["at_most_once", "at_least_once"]] = None,
+        backplane: Optional[str] = None,
         max_handlers: int = 256,
         batch: int = MAX_BATCH,
     ) -> None:
@@ -134,6 +135,7 @@ class Client:
             "proxy": proxy,
             "sessions": sessions,
             "delivery": delivery,
+            "backplane": backplane,
         }
         self._core = Core({key: value for key, value in config.items() if value is not None}, batch)
         self.rest = Rest(self)

@@ -1,0 +1,190 @@
+//! Where sessions are kept: a file of this machine, or the backplane's server for all machines.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::{History, LastStart, Owner, SessionFile, Stored, Write, wall_ms};
+use crate::simulation;
+
+/// Patience with a disk while something waits for it.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What comes of it, or why it failed, for people.
+pub(crate) type Storing<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+/// What is to be stored at one time.
+#[derive(Debug)]
+pub(crate) struct Save {
+    /// Whose sessions.
+    pub(crate) owner: Owner,
+    /// Of how many shards.
+    pub(crate) shard_total: u32,
+    /// What changed.
+    pub(crate) writes: Vec<Write>,
+    /// Shards whose sessions still live.
+    pub(crate) alive: Vec<u32>,
+}
+
+/// Where sessions are kept. Each call ends within a few seconds.
+pub(crate) trait SessionStore: Send + Sync + fmt::Debug {
+    /// What it is called in errors; without credentials.
+    fn name(&self) -> String;
+
+    /// The file beside which others of this machine may stand.
+    fn path(&self) -> Option<&Path>;
+
+    /// Gets ready. Until then, and when that fails, nothing else works.
+    fn open(&self) -> Storing<'_, ()>;
+
+    /// What the last process started with, and its shards whose sessions can be resumed.
+    fn last_start(&self, owner: &Owner) -> Storing<'_, Option<(LastStart, BTreeSet<u32>)>>;
+
+    /// The sessions that can be resumed; and remembers what this process starts with.
+    fn load(&self, owner: &Owner, start: &LastStart) -> Storing<'_, Vec<Stored>>;
+
+    /// The bot goes on with another number of shards; the sessions of the old ones end.
+    fn reshard(&self, owner: &Owner, start: &LastStart) -> Storing<'_, ()>;
+
+    /// Stores what changed, all or nothing, and that the sessions of `alive` still live.
+    fn save(&self, save: Arc<Save>) -> Storing<'_, ()>;
+
+    /// The same here and now, without a runtime: for the end.
+    fn save_now(&self, save: &Save) -> Result<(), String>;
+
+    /// The identifies of the last 24 hours, as far as this is who counts them.
+    fn history(&self, owner: &Owner) -> Storing<'_, History>;
+
+    /// An identify goes out.
+    fn note_identify(&self, owner: &Owner, shard_id: u32) -> Storing<'_, ()>;
+
+    /// An identify led to READY.
+    fn note_answered(&self, owner: &Owner) -> Storing<'_, ()>;
+}
+
+/// A file.
+#[derive(Debug)]
+pub(crate) struct FileStore {
+    path: PathBuf,
+    /// The file, or why there is none.
+    file: Mutex<Result<Arc<SessionFile>, String>>,
+}
+
+impl FileStore {
+    /// A file that is not open yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: Mutex::new(Err("is not open yet".to_owned())) }
+    }
+
+    fn file(&self) -> MutexGuard<'_, Result<Arc<SessionFile>, String>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the file.
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&SessionFile) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Storing<'_, T> {
+        Box::pin(async move {
+            let file = self.file().clone()?;
+            blocking(move || question(&file).map_err(|error| error.to_string())).await
+        })
+    }
+}
+
+impl SessionStore for FileStore {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn open(&self) -> Storing<'_, ()> {
+        Box::pin(async {
+            let path = self.path.clone();
+            let opened = blocking(move || SessionFile::open(&path)).await;
+            let opened = opened.map_err(|error| format!("cannot be opened: {error}"));
+            let result = opened.as_ref().map(drop).map_err(String::clone);
+            *self.file() = opened.map(Arc::new);
+            result
+        })
+    }
+
+    fn last_start(&self, owner: &Owner) -> Storing<'_, Option<(LastStart, BTreeSet<u32>)>> {
+        let owner = owner.clone();
+        self.ask(move |file| {
+            let Some(start) = file.last_start(&owner.bot)? else { return Ok(None) };
+            let shards = file.resumable(&owner, start.shard_total, wall_ms())?;
+            Ok(Some((start, shards)))
+        })
+    }
+
+    fn load(&self, owner: &Owner, start: &LastStart) -> Storing<'_, Vec<Stored>> {
+        let (owner, start) = (owner.clone(), start.clone());
+        self.ask(move |file| {
+            file.note_start(&owner.bot, &start)?;
+            file.load(&owner, start.shard_total, wall_ms())
+        })
+    }
+
+    fn reshard(&self, owner: &Owner, start: &LastStart) -> Storing<'_, ()> {
+        let (bot, start) = (owner.bot.clone(), start.clone());
+        self.ask(move |file| {
+            file.note_start(&bot, &start)?;
+            file.forget_others(&bot, start.shard_total)
+        })
+    }
+
+    fn save(&self, save: Arc<Save>) -> Storing<'_, ()> {
+        self.ask(move |file| write(file, &save))
+    }
+
+    fn save_now(&self, save: &Save) -> Result<(), String> {
+        let file = self.file().clone()?;
+        write(&file, save).map_err(|error| error.to_string())
+    }
+
+    fn history(&self, owner: &Owner) -> Storing<'_, History> {
+        let (bot, now_ms) = (owner.bot.clone(), wall_ms());
+        self.ask(move |file| file.history(&bot, now_ms))
+    }
+
+    fn note_identify(&self, owner: &Owner, shard_id: u32) -> Storing<'_, ()> {
+        let (bot, now_ms) = (owner.bot.clone(), wall_ms());
+        self.ask(move |file| file.note_identify(&bot, shard_id, now_ms))
+    }
+
+    fn note_answered(&self, owner: &Owner) -> Storing<'_, ()> {
+        let bot = owner.bot.clone();
+        self.ask(move |file| file.note_answered(&bot))
+    }
+}
+
+/// Writes it into the file.
+fn write(file: &SessionFile, save: &Save) -> rusqlite::Result<()> {
+    let Save { owner, shard_total, writes, alive } = save;
+    file.save(owner, *shard_total, writes, alive, wall_ms())
+}
+
+/// Does something that may block, in a thread that may wait; a disk that hangs holds up nobody for long.
+/// In a simulation a disk takes no time.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    if simulation::is_here() {
+        return work();
+    }
+    match timeout(DISK_PATIENCE, spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err("it met a bug in the engine".to_owned()),
+        Err(_) => Err(format!("it takes longer than {} s", DISK_PATIENCE.as_secs())),
+    }
+}

@@ -118,7 +118,7 @@ impl Get {
     }
 
     /// What the host is told.
-    pub(super) fn reply(&self, found: Option<Document>) -> Result<Reply, Error> {
+    pub(super) fn reply(found: Option<Document>) -> Result<Reply, Error> {
         found.map(|found| Told::new(None, &found)).transpose().and_then(|told| to_json(&told))
     }
 }
@@ -160,8 +160,7 @@ impl List {
     }
 
     /// What the host is told.
-    #[allow(clippy::unused_self, reason = "as with the other commands")]
-    pub(super) fn reply(&self, page: &Page) -> Result<Reply, Error> {
+    pub(super) fn reply(page: &Page) -> Result<Reply, Error> {
         #[derive(Serialize)]
         struct ToldPage<'a> {
             documents: Vec<Told<'a>>,

@@ -128,12 +128,12 @@ impl Store {
         let work = async {
             match request {
                 Request::Put(put) => self.backend.put(put).await.map(|written| put.reply(written)),
-                Request::Get(get) => self.backend.get(get).await.and_then(|found| get.reply(found)),
+                Request::Get(get) => self.backend.get(get).await.and_then(Get::reply),
                 Request::Delete(delete) => {
                     self.backend.delete(delete).await.map(|written| delete.reply(written))
                 }
                 Request::List(list) => {
-                    self.backend.list(list).await.and_then(|page| list.reply(&page))
+                    self.backend.list(list).await.and_then(|page| List::reply(&page))
                 }
             }
         };

@@ -359,7 +359,7 @@ impl Postgres {
     async fn list(&self, list: &List) -> Result<Page, Error> {
         let end = end_of_prefix(&list.prefix);
         let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
-        let bytes = MAX_STORE_PAGE_BYTES as i64;
+        let bytes = i64::try_from(MAX_STORE_PAGE_BYTES).unwrap_or(i64::MAX);
         let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
             (&self.bot, Type::TEXT),
             (&list.collection, Type::TEXT),

@@ -1,5 +1,7 @@
 //! `cache_get`, `cache_set`, `cache_delete` and `cache_increment`.
 
+#![allow(clippy::needless_pass_by_value, reason = "json! is written where it is used")]
+
 use serde_json::{Value, json};
 use shardwright::ErrorKind;
 use shardwright::shard::StopMode;

@@ -1,5 +1,6 @@
 //! Jobs: done at least once, by one consumer at a time, whatever becomes of it.
 
+#![allow(clippy::needless_pass_by_value, reason = "json! is written where it is used")]
 #![allow(clippy::print_stdout, reason = "what a run measured")]
 
 use std::collections::{BTreeMap, BTreeSet};

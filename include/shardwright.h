@@ -123,10 +123,10 @@
 // The answer to command_id: status = 0, an error, or for `rest` the HTTP status; data = the result.
 #define SHARD_EVENT_REPLY 3
 
-// A message of another process: name = topic, data = payload.
+// A message of another process: name = topic, data = {"from":…,"data":…}.
 #define SHARD_EVENT_MESSAGE 4
 
-// Another process asks; reply with the `answer` command.
+// Another process asks: name = topic, data = {"call":…,"from":…,"data":…}; reply with the `answer` command.
 #define SHARD_EVENT_CALL 5
 
 // Work: name = queue, data = {"job_id":…,"attempt":…,"payload":…}.

@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(migrate(&mut memory, &steps[..1]), Ok(()));
         assert_eq!(migrate(&mut memory, &steps), Ok(()));
         assert_eq!(migrate(&mut memory, &steps), Ok(()));
-        memory.execute_batch("SELECT x FROM a, b").expect("both are there");
+        memory.execute_batch("SELECT * FROM a, b").expect("both are there");
         let refused = migrate(&mut memory, &steps[..1]);
         assert!(refused.expect_err("too new").contains("later version"));
     }

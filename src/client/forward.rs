@@ -24,7 +24,7 @@ use super::post::{self, Post};
 use super::replies::{Return, ReturnAddress};
 use super::shared::{Shared, Stage, lock};
 use super::worker::Record;
-use crate::config::{FORWARD_TIMEOUT, MAX_FORWARDED_REPLY_BYTES};
+use crate::config::FORWARD_TIMEOUT;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::shard_for_guild;
 
@@ -224,15 +224,7 @@ impl Shared {
         mut returns: mpsc::UnboundedReceiver<Return>,
     ) {
         let Some(post) = &self.post else { return };
-        while let Some(Return { to, mut status, mut data }) = returns.recv().await {
-            if data.len() > MAX_FORWARDED_REPLY_BYTES {
-                let text = format!(
-                    "the reply has more than {MAX_FORWARDED_REPLY_BYTES} bytes, which are not sent to \
-                     another process; ask in the one that runs the shard"
-                );
-                status = ErrorKind::TooLarge.status();
-                data = json!({"error": text}).to_string().into();
-            }
+        while let Some(Return { to, status, data }) = returns.recv().await {
             // What the engine replies is JSON.
             let Ok(data) = std::str::from_utf8(&data) else { continue };
             let (from, number) = (post.worker(), to.number);

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::config::MAX_FORWARDED;
+use crate::config::{MAX_FORWARDED, MAX_FORWARDED_REPLY_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Event, EventKind, EventQueue};
 use crate::shard::Outcome;
@@ -208,8 +208,16 @@ impl Replies {
         }
     }
 
-    /// Sends a reply to another process.
-    pub(super) fn send_back(&self, reply: Return) {
+    /// Sends a reply to another process, or an error that is shorter.
+    pub(super) fn send_back(&self, mut reply: Return) {
+        if reply.data.len() > MAX_FORWARDED_REPLY_BYTES {
+            let text = format!(
+                "the reply has more than {MAX_FORWARDED_REPLY_BYTES} bytes, which are not sent to another \
+                 process; ask in the one that runs the shard"
+            );
+            reply.status = ErrorKind::TooLarge.status();
+            reply.data = json!({"error": text}).to_string().into();
+        }
         // Who stops answers nobody.
         let _ = self.returns.send(reply);
     }

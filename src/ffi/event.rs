@@ -21,9 +21,9 @@ pub const SHARD_EVENT_DISPATCH: u32 = 1;
 pub const SHARD_EVENT_SHARD_STATE: u32 = 2;
 /// The answer to command_id: status = 0, an error, or for `rest` the HTTP status; data = the result.
 pub const SHARD_EVENT_REPLY: u32 = 3;
-/// A message of another process: name = topic, data = payload.
+/// A message of another process: name = topic, data = {"from":…,"data":…}.
 pub const SHARD_EVENT_MESSAGE: u32 = 4;
-/// Another process asks; reply with the `answer` command.
+/// Another process asks: name = topic, data = {"call":…,"from":…,"data":…}; reply with the `answer` command.
 pub const SHARD_EVENT_CALL: u32 = 5;
 /// Work: name = queue, data = {"job_id":…,"attempt":…,"payload":…}.
 pub const SHARD_EVENT_JOB: u32 = 6;

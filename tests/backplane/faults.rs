@@ -112,6 +112,7 @@ async fn redis_is_away_at_the_start() {
     server.restart();
     until_heard(&mut host, "hello").await;
     host.until_ready().await;
+    simulator.happen(200);
     end(host, &simulator).await;
 }
 
@@ -135,6 +136,69 @@ async fn redis_wants_the_password() {
     assert!(said.contains("WRONGPASS") || said.contains("assword"), "{said}");
     assert!(!said.contains("s3cret"), "{said}");
     host.stop(StopMode::Abort).await;
+}
+
+/// A user who may no more than the documentation says: everything works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_has_a_user_with_few_rights() {
+    let docs = include_str!("../../docs/backplane.md");
+    let (_, rights) = docs.split_once("`~shardwright:*").expect("the rights");
+    let (rights, _) = rights.split_once('`').expect("their end");
+    let user = format!("bot on >open ~shardwright:*{rights}").replace('\n', " ");
+    let mut options = vec!["--user"];
+    options.extend(user.split(' '));
+    let server = RedisServer::start(&options);
+    let simulator = busy();
+    let url = format!("redis://bot:open@127.0.0.1:{}", server.port());
+    let mut host = Host::start(&simulator, json!({"backplane": url, "sessions": "backplane"}));
+    subscribe(&mut host, "word").await;
+    until_heard(&mut host, "hello").await;
+    host.until_ready().await;
+    let (status, data) = host.ask(&json!({"type": "cluster_stats"})).await;
+    assert_eq!((status, &data["total"]["workers"]), (0, &json!(1)), "{data}");
+    let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
+    assert_eq!([&status["backplane_error"], &status["sessions_error"]], [&Value::Null; 2]);
+    simulator.happen(200);
+    end(host, &simulator).await;
+}
+
+/// A disk that is full is told, ends nothing, and takes what still fits.
+#[test]
+fn a_disk_is_full() {
+    let test = std::env::current_exe().expect("this process has a file");
+    let output = std::process::Command::new("sh")
+        // Files of at most 512 KiB, and an error instead of a signal for what would be longer.
+        .args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""])
+        .arg(test)
+        .args(["--exact", "faults::on_a_full_disk", "--ignored", "--nocapture"])
+        .output()
+        .expect("a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Not a test of its own: the one above runs it where files cannot grow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "another test runs it"]
+async fn on_a_full_disk() {
+    let backend = Backend::sqlite();
+    let simulator = busy();
+    let mut host = backend.start(&simulator, json!({}));
+    host.until_ready().await;
+    subscribe(&mut host, "word").await;
+    until_heard(&mut host, "before").await;
+    let long = json!({"type": "publish", "topic": "word", "data": "x".repeat(200_000)});
+    let mut failed = Value::Null;
+    for _ in 0..20 {
+        let (status, data) = host.ask(&long).await;
+        if status != 0 {
+            assert_eq!(status, -15, "{data}");
+            failed = data;
+        }
+    }
+    let error = failed["error"].as_str().expect("the disk is full");
+    assert!(error.contains("disk") || error.contains("full"), "{error}");
+    host.until("the trouble shows", |host| trouble(host).is_some()).await;
+    end(host, &simulator).await;
 }
 
 /// A file that another process has locked for longer than anybody waits.

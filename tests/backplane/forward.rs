@@ -72,9 +72,16 @@ async fn commands_reach_the_owner(backend: Backend) {
     shards.sort_unstable();
     assert_eq!(shards, [0, 1, 2, 3]);
 
+    // A command that is held until there are shards goes its way then.
+    let mut late = backend.start(&simulator, json!({"shards": {"total": 4, "ids": [0]}}));
+    let voice = json!({"type": "update_voice_state", "guild_id": guild(3), "channel_id": null});
+    assert_eq!(late.ask(&voice).await, (0, Value::Null));
+    assert_eq!(sent(&simulator, 4)[4..], [3]);
+    late.stop(StopMode::Abort).await;
+
     let any = json!({"type": "gateway", "op": 4, "shard": 1, "d": {"guild_id": guild(1), "channel_id": null}});
     assert_eq!(hosts[1].ask(&any).await, (0, Value::Null));
-    assert_eq!(sent(&simulator, 4).len(), 5);
+    assert_eq!(sent(&simulator, 4).len(), 6);
     for mut host in hosts {
         host.stop(StopMode::Abort).await;
     }

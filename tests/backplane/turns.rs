@@ -16,7 +16,7 @@ use shardwright::{Client, Config};
 use shardwright_sim::{Cut, Options, Rule, SessionStarts, Simulator, Target, ViolationRecord};
 use tokio::time::sleep;
 
-use crate::backend::{Backend, directory, on_every_backplane};
+use crate::backend::{Backend, RedisServer, directory, on_every_backplane};
 use crate::host::{Host, answer, config, rest_fault, simulator};
 
 on_every_backplane!(a_killed_process_takes_no_turn_with_it,);
@@ -172,6 +172,32 @@ async fn without_the_backplane_the_clock_decides() {
     hosts[0]
         .until("all resumed", |_| simulator.look(|seen| seen.counts.resumed) == resumes + 8)
         .await;
+    for mut host in hosts {
+        host.stop(StopMode::Abort).await;
+    }
+}
+
+/// A server that is emptied amid the start forgets whose turn it is, and still no two identifies meet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_forgets_amid_the_start() {
+    let mut server = RedisServer::start(&[]);
+    let simulator = Simulator::new(Options { max_concurrency: 1, ..options() }).expect("sensible");
+    let start = |from: u32| {
+        let shards = json!({"total": 8, "from": from, "to": from + 3});
+        Host::start(&simulator, json!({"backplane": server.url(), "shards": shards}))
+    };
+    let mut hosts: Vec<Host> = [0, 4].map(start).into();
+    for seen in [2, 4] {
+        hosts[0]
+            .until("some identifies", |_| simulator.look(|seen| seen.identifies.len()) >= seen)
+            .await;
+        server.kill();
+        server.restart();
+    }
+    for host in &mut hosts {
+        host.until_ready().await;
+    }
+    assert_limits_held(&simulator);
     for mut host in hosts {
         host.stop(StopMode::Abort).await;
     }

@@ -7,9 +7,9 @@
 //! While the backplane is away nobody can say whose turn it is, so identifies wait, for [`PATIENCE`] at
 //! most; resumes never come here. After that the clock says it: each position of a bucket has a slot of
 //! its own, which comes round again and again. Processes need not know of each other for that, only run
-//! different shards and have clocks that agree within a second. The budget holds all the same: Discord is
-//! asked every minute for what is left, and the slots of all processes together let through fewer in that
-//! time than the reserve has.
+//! different shards, keep the same reserve, and have clocks that agree within a second. The budget holds
+//! all the same: Discord is asked every minute for what is left, and slots are so long that all processes
+//! together let through fewer in that time than the reserve has.
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;
@@ -30,8 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Time between two attempts while it is away.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Each shard's slot when the clock decides: a window, and a second in which clocks may disagree.
-const SLOT_MS: i64 = 6_250;
+/// Each shard's slot when the clock decides, at least: a window, and a second in which clocks may disagree.
+const SLOT_MIN_MS: i64 = 6_250;
+
+/// The time in which less than the reserve goes out: that between two questions to Discord, and some more.
+const RESERVE_LASTS_MS: i64 = 75_000;
+
+/// The reserve that slots are made for where the config has less.
+const RESERVE_MIN: u32 = 10;
 
 /// The part of a slot in which its identify goes out.
 const SLOT_USED_MS: i64 = 250;
@@ -122,7 +128,7 @@ impl Turns {
                 if since.elapsed() < PATIENCE {
                     return (Admission::NotBefore(Instant::now() + RETRY), notice);
                 }
-                let wait_ms = wait_for_slot(shard_id, max_concurrency, total, wall_ms());
+                let wait_ms = wait_for_slot(shard_id, max_concurrency, total, reserve, wall_ms());
                 if wait_ms == 0 {
                     return (Admission::Alone, notice);
                 }
@@ -159,14 +165,22 @@ fn wait_for_slot(
     shard_id: u32,
     max_concurrency: NonZeroU32,
     total: Option<NonZeroU32>,
+    reserve: u32,
     now_ms: i64,
 ) -> i64 {
+    let slot_ms = slot_ms(max_concurrency, reserve);
     let total = total.map_or(shard_id + 1, |total| total.get().max(shard_id + 1));
     let places = i64::from(total.div_ceil(max_concurrency.get()));
-    let round_ms = places * SLOT_MS;
-    let begins_ms = i64::from(shard_id / max_concurrency) * SLOT_MS;
+    let round_ms = places * slot_ms;
+    let begins_ms = i64::from(shard_id / max_concurrency) * slot_ms;
     let into_ms = (now_ms - begins_ms).rem_euclid(round_ms);
     if into_ms < SLOT_USED_MS { 0 } else { round_ms - into_ms }
+}
+
+/// How long a slot is. Each lets one shard of each bucket through.
+fn slot_ms(max_concurrency: NonZeroU32, reserve: u32) -> i64 {
+    let most = i64::from(reserve.max(RESERVE_MIN));
+    SLOT_MIN_MS.max(i64::from(max_concurrency.get()) * RESERVE_LASTS_MS / most)
 }
 
 #[cfg(test)]
@@ -180,14 +194,17 @@ mod tests {
             let total = NonZeroU32::new(total).expect("not zero");
             let concurrency = NonZeroU32::new(max_concurrency).expect("not zero");
             let places = i64::from(total.get().div_ceil(max_concurrency));
+            let slot_ms = slot_ms(concurrency, 50);
+            // In a minute less than the reserve.
+            assert!(60_000 / slot_ms * i64::from(max_concurrency) < 50);
             let mut last = vec![None; max_concurrency as usize];
             let mut came = std::collections::BTreeSet::new();
             for now_ms in (1_800_000_000_000..)
                 .step_by(50)
-                .take_while(|now_ms| *now_ms <= 1_800_000_000_000 + places * SLOT_MS)
+                .take_while(|now_ms| *now_ms <= 1_800_000_000_000 + places * slot_ms)
             {
                 for shard_id in 0..total.get() {
-                    if wait_for_slot(shard_id, concurrency, Some(total), now_ms) > 0 {
+                    if wait_for_slot(shard_id, concurrency, Some(total), 50, now_ms) > 0 {
                         continue;
                     }
                     came.insert(shard_id);

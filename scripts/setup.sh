@@ -24,6 +24,8 @@ test)
     need binutils nm --version
     need valgrind valgrind --version
     need redis-server redis-server --version
+    # Debian does not put initdb on the path.
+    need postgresql sh -c 'command -v initdb || ls /usr/lib/postgresql/*/bin/initdb'
     need python3 python3 --version
     need python3-venv python3 -c 'import ensurepip'
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::{
     Compression, GatewayUrl, Intents, MAX_OUTGOING_BYTES, Token, host_of, presence,
 };
+pub use crate::store::PostgresUrl;
 
 /// Discord's REST API.
 const DISCORD_API_URL: &str = "https://discord.com/api/v10";
@@ -99,6 +100,27 @@ pub const MAX_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// released them. A request that would need more fails.
 pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
 
+/// The longest name of a collection of the store.
+pub const MAX_STORE_COLLECTION_BYTES: usize = 128;
+
+/// The longest key of a document of the store.
+pub const MAX_STORE_KEY_BYTES: usize = 512;
+
+/// The largest document of the store, as JSON.
+pub const MAX_STORE_VALUE_BYTES: usize = 1 << 20;
+
+/// Documents in one reply to `store_list` when the command does not say how many.
+pub const DEFAULT_STORE_DOCUMENTS_PER_PAGE: usize = 100;
+
+/// The most documents in one reply to `store_list`.
+pub const MAX_STORE_DOCUMENTS_PER_PAGE: usize = 1_000;
+
+/// A page of `store_list` ends with the document that brings it over so many bytes.
+pub const MAX_STORE_PAGE_BYTES: usize = 8 << 20;
+
+/// How long a command for the store may take, with all that is tried again.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The longest topic, in bytes.
 pub const MAX_TOPIC_BYTES: usize = 128;
 
@@ -125,6 +147,69 @@ pub const MAX_CALLS_IN_FLIGHT: usize = 256;
 
 /// The bytes of all answers to one call; it fails when they are more.
 pub const MAX_ANSWERS_BYTES: usize = 16 << 20;
+
+/// The longest key of a value of the cache.
+pub const MAX_CACHE_KEY_BYTES: usize = 512;
+
+/// The largest value of the cache, as JSON.
+pub const MAX_CACHE_VALUE_BYTES: usize = 256 << 10;
+
+/// The longest that a value of the cache stays when it does not stay for ever.
+pub const MAX_CACHE_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The longest name of a queue of jobs.
+pub const MAX_QUEUE_NAME_BYTES: usize = 128;
+
+/// The largest payload of a job, as JSON.
+pub const MAX_JOB_PAYLOAD_BYTES: usize = 256 << 10;
+
+/// The longest dedupe key of a job.
+pub const MAX_JOB_DEDUPE_BYTES: usize = 256;
+
+/// The longest text that a job fails with.
+pub const MAX_JOB_ERROR_BYTES: usize = 4 << 10;
+
+/// The longest that a job can be put off.
+pub const MAX_JOB_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Priorities of jobs go from minus this to this.
+pub const MAX_JOB_PRIORITY: i64 = 100;
+
+/// How often a job is tried when the command does not say.
+pub const DEFAULT_JOB_ATTEMPTS: i64 = 5;
+
+/// How often a job can be tried.
+pub const MAX_JOB_ATTEMPTS: i64 = 1_000;
+
+/// How long a job is leased when the command does not say. Leases of a live consumer are extended.
+pub const DEFAULT_JOB_VISIBILITY: Duration = Duration::from_secs(30);
+
+/// The shortest lease.
+pub const MIN_JOB_VISIBILITY: Duration = Duration::from_secs(1);
+
+/// The longest lease.
+pub const MAX_JOB_VISIBILITY: Duration = Duration::from_secs(60 * 60);
+
+/// The wait after a job failed for the first time; it doubles each time.
+pub const JOB_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The longest of those waits.
+pub const MAX_JOB_BACKOFF: Duration = Duration::from_secs(60 * 60);
+
+/// Jobs that one client works on at once.
+pub const MAX_JOBS_RUNNING: usize = 1_000;
+
+/// Queues that one client consumes at once.
+pub const MAX_CONSUMED_QUEUES: usize = 100;
+
+/// Dead jobs that are kept of one queue; one more, and the oldest goes.
+pub const MAX_DEAD_JOBS: u32 = 10_000;
+
+/// Jobs in one reply to `job_list` when the command does not say how many.
+pub const DEFAULT_JOBS_PER_PAGE: usize = 100;
+
+/// The most jobs in one reply to `job_list`.
+pub const MAX_JOBS_PER_PAGE: usize = 1_000;
 
 /// How long a gateway command for a shard of another process may take there. One that collects members has
 /// its own `timeout_ms`.
@@ -167,6 +252,8 @@ pub struct Config {
     pub sessions: Option<Sessions>,
     /// What it shares with other processes of the bot.
     pub backplane: Option<Address>,
+    /// What keeps documents that all shards of the bot can reach.
+    pub store: Option<StoreUrl>,
     /// Session starts of the day that are never used.
     pub budget_reserve: u32,
     /// What happens when only those are left.
@@ -183,6 +270,15 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy that all connections go through.
     pub proxy: Option<ProxyUrl>,
+}
+
+/// What keeps the documents of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A file that the processes of one machine share.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(Box<PostgresUrl>),
 }
 
 /// Where sessions survive a restart.
@@ -452,8 +548,10 @@ struct Typed<'a> {
     /// machine, `"redis://[user:password@]host[:port][/database]"` or `rediss://` on many; see
     /// docs/backplane.md. A password is percent-encoded. Env `SHARDWRIGHT_BACKPLANE`.
     backplane: Option<Zeroizing<String>>,
-    /// none · For a later version.
-    store: Option<String>,
+    /// none · `"sqlite:PATH"` or `"postgres://user:password@host:5432/database?sslmode=require"`: where the
+    /// commands `store_put`, `store_get`, `store_delete` and `store_list` keep documents; see
+    /// docs/store.md. Env `SHARDWRIGHT_STORE`.
+    store: Option<Zeroizing<String>>,
 }
 
 /// `log` as typed.
@@ -538,7 +636,6 @@ impl Typed<'_> {
     /// What the typed values mean.
     fn check(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
         let env = |name| env(name).filter(|value| !value.is_empty());
-        not_yet("store", self.store.or_else(|| env("SHARDWRIGHT_STORE")).is_some())?;
 
         let token = self.token.or_else(|| env("DISCORD_TOKEN").map(Zeroizing::new));
         let token = token.ok_or_else(|| {
@@ -560,6 +657,7 @@ impl Typed<'_> {
         let sessions =
             sessions.map(|text| check_sessions(&text, backplane.is_some())).transpose()?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
+        let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
         let gateway_url = self.gateway_url.as_deref().map(GatewayUrl::parse).transpose();
         let log = match (self.log, env("SHARDWRIGHT_LOG")) {
@@ -597,6 +695,7 @@ impl Typed<'_> {
             delivery: self.delivery,
             sessions,
             backplane,
+            store: store.map(|url| check_store(&url)).transpose()?,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
             reshard: self.reshard,
@@ -690,6 +789,19 @@ fn check_sessions(text: &str, has_backplane: bool) -> Result<Sessions, Error> {
     path.map(|path| Sessions::File(path.into())).ok_or_else(|| {
         invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\" or \"backplane\""))
     })
+}
+
+/// `sqlite:PATH` or `postgres://…`. The URL may hold a password, so no error repeats it.
+fn check_store(text: &str) -> Result<StoreUrl, Error> {
+    if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+        return Ok(StoreUrl::Sqlite(PathBuf::from(path)));
+    }
+    if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        let why = "is neither \"sqlite:PATH\" nor \"postgres://user:password@host:5432/database\"";
+        return Err(invalid("store", why));
+    }
+    let url = PostgresUrl::parse(text).map_err(|why| invalid("store", why))?;
+    Ok(StoreUrl::Postgres(Box::new(url)))
 }
 
 /// Whether what is asked for can be kept.
@@ -1052,11 +1164,9 @@ mod tests {
 
     #[test]
     fn keys_of_later_versions_say_so() {
-        for extra in [r#""store":"sqlite:x""#, r#""shards":"lease""#] {
-            let error = read(&with(extra)).expect_err(extra);
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-            assert!(error.to_string().contains("not in this build yet"), "{error}");
-        }
+        let error = read(&with(r#""shards":"lease""#)).expect_err("for later");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("not in this build yet"), "{error}");
     }
 
     #[test]
@@ -1078,6 +1188,24 @@ mod tests {
         ] {
             let error = error(&with(keys));
             assert!(parts.iter().all(|part| error.contains(part)), "{keys}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_a_file_or_a_server() {
+        let store = |json: &str| read(&with(json)).expect(json).store.expect("it is set");
+        let file = store(r#""store":"sqlite:/x/y.db""#);
+        assert_eq!(file, StoreUrl::Sqlite("/x/y.db".into()));
+        let server = store(r#""store":"postgresql://me:hunter2@db.example/bot""#);
+        assert_eq!(format!("{server:?}"), "Postgres(PostgreSQL at db.example:5432)");
+        let env = |name: &str| (name == "SHARDWRIGHT_STORE").then(|| "sqlite:z".to_owned());
+        let config = Config::from_json(r#"{"token":"t","intents":0}"#, env).expect("complete");
+        assert_eq!(config.store, Some(StoreUrl::Sqlite("z".into())));
+        for url in ["mysql://me:hunter2@x", "sqlite:", "postgres://me:hunter2@x:port/y", "hunter2"]
+        {
+            let error = error(&with(&format!(r#""store":"{url}""#)));
+            assert!(error.starts_with("`store` "), "{error}");
+            assert!(error.contains("postgres://user:password@") && !error.contains("hunter2"));
         }
     }
 

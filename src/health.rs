@@ -39,6 +39,8 @@ pub(crate) struct Overview {
     pub(crate) worker: Option<String>,
     /// Why the backplane cannot be used at the moment.
     pub(crate) backplane_error: Option<String>,
+    /// Why the store cannot be used at the moment.
+    pub(crate) store_error: Option<String>,
     /// The session start limit as the gate counts it.
     pub(crate) limit: Option<SessionStartLimit>,
     /// Session starts of it that are never used.
@@ -94,6 +96,7 @@ impl Overview {
             "sessions_error": self.sessions_error,
             "worker": self.worker,
             "backplane_error": self.backplane_error,
+            "store_error": self.store_error,
             "shard_total": self.shard_total,
             "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),
             "session_start_limit": limit,

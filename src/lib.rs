@@ -25,6 +25,7 @@ mod sessions;
 pub mod shard;
 pub mod simulation;
 mod sqlite;
+pub mod store;
 mod sync;
 pub mod transport;
 

@@ -5,12 +5,15 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// What is in these files is no secret without the token, but nobody else's business either.
 const MODE: u32 = 0o600;
+
+/// Time between two looks at a file that another process makes.
+const BUSY_STEP: Duration = Duration::from_millis(5);
 
 /// The process that uses SQLite, once one does.
 static USED_BY: AtomicU32 = AtomicU32::new(0);
@@ -39,9 +42,26 @@ pub(crate) fn open(path: &Path, patience: Duration) -> Result<Connection, String
 /// What holds for every connection.
 fn prepare(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
     connection.busy_timeout(patience)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    use_wal(connection, patience)?;
     // A loss of power may undo the last second; a killed process undoes nothing.
     connection.pragma_update(None, "synchronous", "normal")
+}
+
+/// Readers and one writer at a time, none of which waits for the other.
+fn use_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let give_up_at = Instant::now() + patience;
+    loop {
+        // A new file is made one by one process, and here SQLite does not wait for another.
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < give_up_at =>
+            {
+                std::thread::sleep(BUSY_STEP);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Brings the tables up to date: each step is done once, in order, whichever process comes first. The file

@@ -62,7 +62,8 @@ pub fn run(bytes: &[u8]) {
             | Command::Guilds(_)
             | Command::GuildStats
             | Command::RestartShard { .. }
-            | Command::Reshard { .. },
+            | Command::Reshard { .. }
+            | Command::Store(_),
         ) => {}
         Err(error) => {
             use ErrorKind::{InvalidArgument, TooLarge, Unsupported};

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::cache::CacheRequest;
+use super::jobs::JobRequest;
 use crate::config::{DEFAULT_CALL_TIMEOUT, MAX_CALL_TIMEOUT, MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::json;
@@ -49,6 +51,10 @@ pub enum Request {
     },
     /// How all processes are doing.
     ClusterStats,
+    /// Something about the cache.
+    Cache(CacheRequest),
+    /// Something about jobs.
+    Job(JobRequest),
 }
 
 /// A call, by who asks and the number that it has there: `WORKER:NUMBER`.
@@ -171,6 +177,8 @@ impl Request {
                 Ok(Self::Answer { call, result })
             }
             "cluster_stats" => parse::<Plain>(text).map(|_| Self::ClusterStats),
+            _ if kind.starts_with("job_") => JobRequest::from_json(kind, text).map(Self::Job),
+            _ if kind.starts_with("cache_") => CacheRequest::from_json(kind, text).map(Self::Cache),
             _ => Err(wrong(format!("{kind:?} is no command of the backplane"))),
         }
     }

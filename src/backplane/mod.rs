@@ -7,8 +7,10 @@
 //! events: when the backplane is away, shards go on.
 
 mod address;
+pub(crate) mod cache;
 mod command;
 mod condition;
+pub(crate) mod jobs;
 mod redis;
 mod sqlite;
 
@@ -20,7 +22,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use self::address::{Address, RedisUrl};
+pub use self::cache::CacheRequest;
 pub use self::command::{CallId, Request};
+pub use self::jobs::JobRequest;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::identify::Claim;
@@ -112,7 +116,7 @@ pub(crate) enum Verdict {
 }
 
 /// What processes of one bot share. Names of channels are ours, without what tells bots apart.
-pub(crate) trait Backplane: Send + Sync + fmt::Debug {
+pub(crate) trait Backplane: cache::Cache + jobs::Jobs + Send + Sync + fmt::Debug {
     /// Stays connected and delivers messages, for as long as it is polled. Other calls wait for it.
     fn run<'a>(&'a self, deliver: Deliver) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 

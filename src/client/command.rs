@@ -20,6 +20,7 @@ use crate::protocol::{
 };
 use crate::rest;
 use crate::shard::MemberRequest;
+use crate::store;
 
 /// Guild ids that surely fit one payload of op 31.
 const MAX_GUILDS_PER_PAYLOAD: usize = 150;
@@ -65,6 +66,8 @@ pub enum Command {
         /// How many.
         target: Target,
     },
+    /// Something about documents.
+    Store(Box<store::Request>),
 }
 
 /// Where a payload goes.
@@ -126,23 +129,30 @@ impl Command {
                 Ok(Self::RestartShard { shard_id: shard, resume })
             }
             "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
-            "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cluster_stats" => {
+            "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cluster_stats"
+            | "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
+            | "job_consume" | "job_ack" | "job_fail" | "job_list" | "job_retry" => {
                 let request = backplane::Request::from_json(&kind, text)?;
                 Ok(Self::Backplane(Box::new(request)))
             }
-            "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
-            | "job_consume" | "job_ack" | "job_fail" | "store_put" | "store_get"
-            | "store_delete" | "store_list" => {
-                let text = format!("the command {kind:?} is not in this build yet");
-                Err(Error::new(ErrorKind::Unsupported, text))
-            }
+            "store_put" => parse::<store::Put>(text)?.checked().map(Self::store),
+            "store_get" => parse::<store::Get>(text)?.checked().map(Self::store),
+            "store_delete" => parse::<store::Delete>(text)?.checked().map(Self::store),
+            "store_list" => parse::<store::List>(text)?.checked().map(Self::store),
             _ => Err(wrong(format!(
                 "unknown command type {kind:?}; there are update_presence, update_voice_state, \
                  request_guild_members, request_soundboard_sounds, request_channel_info, gateway, \
                  rest, gateway_info, guilds, guild_stats, restart_shard, reshard, publish, \
-                 subscribe, unsubscribe, call, answer and cluster_stats"
+                 subscribe, unsubscribe, call, answer, cluster_stats, cache_get, cache_set, \
+                 cache_delete, cache_increment, job_push, job_consume, job_ack, job_fail, \
+                 job_list, job_retry, store_put, store_get, \
+                 store_delete and store_list"
             ))),
         }
+    }
+
+    fn store(request: store::Request) -> Self {
+        Self::Store(Box::new(request))
     }
 }
 
@@ -525,7 +535,6 @@ mod tests {
         }
         let text = format!(r#"{{"type":"gateway","op":99,"d":{{"x":"{long}"}},"shard":0}}"#);
         assert_eq!(error(&text).kind(), ErrorKind::TooLarge);
-        assert_eq!(error(r#"{"type":"job_push"}"#).kind(), ErrorKind::Unsupported);
     }
 
     /// Scenario 61: what Discord just takes is not refused.

@@ -80,7 +80,8 @@ impl Fleet {
             | Command::Rest(_)
             | Command::GatewayInfo
             | Command::Backplane(_)
-            | Command::Reshard { .. } => Ok(()),
+            | Command::Reshard { .. }
+            | Command::Store(_) => Ok(()),
         }
     }
 
@@ -122,7 +123,8 @@ impl Fleet {
             | Command::Guilds(_)
             | Command::GuildStats
             | Command::Backplane(_)
-            | Command::Reshard { .. } => {}
+            | Command::Reshard { .. }
+            | Command::Store(_) => {}
         }
     }
 

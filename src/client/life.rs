@@ -47,6 +47,7 @@ impl Shared {
             }
         }
         let mut stop = self.stop.subscribe();
+        self.mind_store();
         let plan = tokio::select! {
             // First: a stop from before this task began would not be a change to those that look later.
             biased;
@@ -65,7 +66,23 @@ impl Shared {
             post.close().await;
         }
         self.take_tasks().shutdown().await;
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
         self.end();
+    }
+
+    /// Keeps the store usable, for as long as the client lives.
+    fn mind_store(self: &Arc<Self>) {
+        if self.store.is_none() {
+            return;
+        }
+        let shared = Arc::clone(self);
+        lock(&self.tasks).spawn(async move {
+            if let Some(store) = &shared.store {
+                store.mind().await;
+            }
+        });
     }
 
     /// Plans the start: with what was kept, if that is enough to resume everything, else with what

@@ -12,6 +12,7 @@ mod endpoint;
 mod fleet;
 mod forward;
 mod guilds;
+mod jobs;
 mod keeper;
 mod latch;
 mod life;

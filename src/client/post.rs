@@ -19,10 +19,13 @@ use tracing::debug;
 
 use super::calls::Calls;
 use super::forward::Forwards;
+use super::jobs::{self, Jobs};
 use super::replies::ReturnAddress;
 use super::shared::{Shared, lock};
 use super::worker::{self, Rate, Record};
-use crate::backplane::{self, Backplane, CallId, Message, Request, SharedClaim, Trouble, Verdict};
+use crate::backplane::{
+    self, Backplane, CacheRequest, CallId, Message, Request, SharedClaim, Trouble, Verdict,
+};
 use crate::config::{Config, MAX_TOPICS};
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Event, EventKind};
@@ -33,6 +36,12 @@ const TOPIC: &str = "topic:";
 
 /// What the channel of a topic's calls begins with.
 const CALL: &str = "call:";
+
+/// The channel of what is announced of the cache, which every worker hears.
+const CACHE: &str = "cache";
+
+/// The name of the MESSAGE that says so.
+const CACHE_TOPIC: &str = "_cache";
 
 /// What the channel of a worker begins with.
 const WORKER: &str = "worker:";
@@ -51,6 +60,7 @@ pub(super) struct Post {
     worker: String,
     topics: Mutex<BTreeSet<String>>,
     calls: Calls,
+    jobs: Jobs,
     /// Commands that wait for replies of other processes.
     pub(super) forwards: Forwards,
     rate: Rate,
@@ -99,6 +109,7 @@ impl Post {
             worker: format!("{:016x}", fastrand::u64(..)),
             topics: Mutex::default(),
             calls: Calls::default(),
+            jobs: Jobs::default(),
             forwards: Forwards::default(),
             rate: Rate::default(),
             is_open: Turn::new(true),
@@ -119,6 +130,11 @@ impl Post {
     /// What this client is called among the others.
     pub(super) fn worker(&self) -> &str {
         &self.worker
+    }
+
+    /// What it consumes.
+    pub(super) fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// There is news that the others should have.
@@ -144,7 +160,8 @@ impl Post {
     /// Stays known to the others.
     async fn stay_known(&self, shared: &Shared) {
         // It is listened to from the first connection on, whatever comes of the first attempt.
-        let _ = self.backplane.listen(&[format!("{WORKER}{}", self.worker)]).await;
+        let _ =
+            self.backplane.listen(&[format!("{WORKER}{}", self.worker), CACHE.to_owned()]).await;
         let mut connections = self.backplane.connections();
         loop {
             connections.mark_unchanged();
@@ -209,13 +226,40 @@ impl Post {
 
     // -- what the host wants ------------------------------------------------------------------
 
-    /// Does what the host wants; the reply's data.
+    /// Does what the host wants; the reply's status and data.
     pub(super) async fn carry_out(
         &self,
         request: Request,
-        shared: &Shared,
-    ) -> Result<Bytes, Error> {
+        shared: &Arc<Shared>,
+    ) -> Result<(i32, Bytes), Error> {
         match request {
+            Request::Job(request) => {
+                let done = Jobs::carry_out(request, shared, &self.backplane, &self.worker);
+                done.await.map(|data| (0, data))
+            }
+            Request::Cache(request) => self.use_cache(&request).await,
+            request => self.say(request, shared).await.map(|data| (0, data)),
+        }
+    }
+
+    /// Does something with the cache, and tells everybody if they are to know.
+    async fn use_cache(&self, request: &CacheRequest) -> Result<(i32, Bytes), Error> {
+        let (status, data, announcement) = request.carry_out(&*self.backplane).await?;
+        if let Some(announcement) = announcement {
+            let body = format!(r#"{{"from":"{}","data":{announcement}}}"#, self.worker);
+            self.backplane.publish(CACHE, &body).await.map_err(|trouble| {
+                let text = format!("done, but not announced: {trouble}");
+                Error::new(ErrorKind::Io, text)
+            })?;
+        }
+        Ok((status, data.into()))
+    }
+
+    /// Does what the host wants with other processes; the reply's data.
+    async fn say(&self, request: Request, shared: &Shared) -> Result<Bytes, Error> {
+        match request {
+            // Done before.
+            Request::Cache(_) | Request::Job(_) => Ok(null()),
             Request::Publish { topic, data } => {
                 let body = format!(r#"{{"from":"{}","data":{}}}"#, self.worker, data.get());
                 self.backplane.publish(&format!("{TOPIC}{topic}"), &body).await?;
@@ -303,6 +347,14 @@ impl Post {
                 self.read_letter(body, shared);
             }
             return None;
+        }
+        if let Some(queue) = channel.strip_prefix(jobs::WAKE) {
+            self.jobs.wake(queue);
+            return None;
+        }
+        if channel == CACHE {
+            serde_json::from_str::<Signed<'_>>(body).ok()?;
+            return Some(Event::new(EventKind::Message, CACHE_TOPIC, body.as_bytes()));
         }
         let (kind, topic) = match channel.strip_prefix(TOPIC) {
             Some(topic) => (EventKind::Message, topic),

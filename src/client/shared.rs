@@ -33,6 +33,7 @@ use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
 use crate::shard::{CollectedBytes, Measure, Outcome, ShardState, StateChange, StopMode};
+use crate::store::Store;
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) keeper: Option<Keeper>,
     /// Its way to the other processes of the bot, if there is one.
     pub(super) post: Option<Post>,
+    /// What keeps documents, if the config names one.
+    pub(super) store: Option<Store>,
     /// Asks the task of the client's life for another number of shards.
     pub(super) reshards: mpsc::UnboundedSender<reshard::Request>,
     /// Its end of that, until the client starts.
@@ -174,6 +177,7 @@ impl Shared {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
             keeper: Keeper::new(&config, || post.as_ref().map(Post::sessions))?,
+            store: Store::new(&config)?,
             post,
             config,
             replies: Replies::new(Arc::clone(&queue), returns),
@@ -205,6 +209,7 @@ impl Shared {
                 | Command::GatewayInfo
                 | Command::Backplane(_)
                 | Command::Reshard { .. }
+                | Command::Store(_)
         );
         if matches!(command, Command::Backplane(_)) && self.post.is_none() {
             return Err(post::missing());
@@ -213,6 +218,10 @@ impl Shared {
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
             Stage::Stopped { .. } => Err(Error::new(ErrorKind::Closed, "the client has stopped")),
+            _ if matches!(command, Command::Store(_)) && self.store.is_none() => {
+                let text = "this client has no store; set `store` in its configuration";
+                Err(Error::new(ErrorKind::State, text))
+            }
             Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
                 let id = self.replies.open()?;
                 self.spawn(runtime, id, command);
@@ -290,9 +299,15 @@ impl Shared {
                     response.map(|response| (i32::from(response.status), response.body))
                 }
                 Command::Backplane(request) => match &shared.post {
-                    Some(post) => post.carry_out(*request, &shared).await.map(|data| (0, data)),
+                    Some(post) => post.carry_out(*request, &shared).await,
                     None => Err(post::missing()),
                 },
+                Command::Store(request) => {
+                    // Without one it was not accepted.
+                    let Some(store) = &shared.store else { return };
+                    let reply = store.run(&request).await;
+                    reply.map(|(status, data)| (status, data.into()))
+                }
                 Command::Reshard { target } => {
                     // The reply comes when it is done.
                     if let Err(error) = shared.request_reshard(Some(id), target).await {
@@ -525,6 +540,7 @@ impl Shared {
             sessions_error: self.keeper.as_ref().and_then(Keeper::trouble),
             worker: self.post.as_ref().map(|post| post.worker().to_owned()),
             backplane_error: self.post.as_ref().and_then(Post::trouble),
+            store_error: self.store.as_ref().and_then(Store::trouble),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {

@@ -7,7 +7,7 @@ mod frames;
 mod inflate;
 mod proxy;
 mod tcp;
-mod tls;
+pub(crate) mod tls;
 mod upgrade;
 mod websocket;
 

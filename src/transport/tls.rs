@@ -15,9 +15,14 @@ use crate::error::{Error, ErrorKind};
 
 /// A connector that trusts the web's roots, or those of a PEM file instead.
 pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Error> {
+    Ok(TlsConnector::from(Arc::new(client_config(ca_file.map(|path| ("ca_file", path)))?)))
+}
+
+/// What a client does that trusts the web's roots, or those of the PEM file that this key names instead.
+pub(crate) fn client_config(ca_file: Option<(&str, &Path)>) -> Result<ClientConfig, Error> {
     let roots = match ca_file {
         None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
-        Some(path) => roots_of_file(path)?,
+        Some((key, path)) => roots_of_file(key, path)?,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -25,13 +30,13 @@ pub(super) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Error> {
         .map_err(|error| Error::new(ErrorKind::Unsupported, format!("TLS: {error}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config)
 }
 
 /// The certificates of a PEM file.
-fn roots_of_file(path: &Path) -> Result<RootCertStore, Error> {
+fn roots_of_file(key: &str, path: &Path) -> Result<RootCertStore, Error> {
     let wrong = |why: String| {
-        let text = format!("`ca_file` {}: {why}", path.display());
+        let text = format!("`{key}` {}: {why}", path.display());
         Error::new(ErrorKind::InvalidConfig, text)
     };
     let mut roots = RootCertStore::empty();

@@ -4,6 +4,7 @@
 #![allow(clippy::unchecked_time_subtraction, reason = "a test may panic")]
 
 mod backend;
+mod cache;
 mod calls;
 mod cluster;
 mod faults;
@@ -11,6 +12,7 @@ mod forward;
 #[path = "../client/host.rs"]
 #[allow(dead_code, reason = "others use the rest")]
 mod host;
+mod jobs;
 mod latency;
 mod messages;
 mod sessions;

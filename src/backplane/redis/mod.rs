@@ -8,7 +8,9 @@
 //!
 //! All keys and channels begin with `shardwright:{BOT}:`; the braces keep them together in a cluster.
 
+mod cache;
 mod identifies;
+mod jobs;
 mod sessions;
 mod workers;
 

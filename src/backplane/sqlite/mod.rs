@@ -4,7 +4,9 @@
 //! for it waits in a task, so that a locked file ties up two threads and no more. A connection that failed
 //! in a way that a new one may mend is opened anew.
 
+mod cache;
 mod identifies;
+mod jobs;
 mod messages;
 mod workers;
 
@@ -31,6 +33,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("1_messages.sql"),
     include_str!("2_workers.sql"),
     include_str!("3_identifies.sql"),
+    include_str!("4_cache.sql"),
+    include_str!("5_jobs.sql"),
 ];
 
 /// Patience with another process that writes; some less than with the whole call.

@@ -87,6 +87,7 @@ class Client:
         sessions: Optional[str] = None,
         delivery: Optional[Literal["at_most_once", "at_least_once"]] = None,
         backplane: Optional[str] = None,
+        store: Optional[str] = None,
         max_handlers: int = 256,
         batch: int = MAX_BATCH,
     ) -> None:
@@ -136,6 +137,7 @@ class Client:
             "sessions": sessions,
             "delivery": delivery,
             "backplane": backplane,
+            "store": store,
         }
         self._core = Core({key: value for key, value in config.items() if value is not None}, batch)
         self.rest = Rest(self)

@@ -1,0 +1,345 @@
+//! What a client consumes of queues: it takes jobs while there is room, keeps their leases alive while the
+//! host works, and ends them as the host says.
+//!
+//! Consumers are woken by a message when a queue gets something to do, and look by themselves when something
+//! is due, and every few seconds: a message may be lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::shared::{Shared, lock};
+use crate::backplane::jobs::{Consume, End, Fail, Job, JobList, JobRequest, Lease, Push, Taken};
+use crate::backplane::{Backplane, Trouble};
+use crate::config::{
+    JOB_BACKOFF, MAX_CONSUMED_QUEUES, MAX_JOB_BACKOFF, MAX_JOBS_RUNNING, MIN_JOB_VISIBILITY,
+};
+use crate::error::{Error, ErrorKind};
+use crate::queue::{Event, EventKind};
+
+/// What the channel begins with on which consumers of a queue are woken.
+pub(super) const WAKE: &str = "jobs:";
+
+/// Time between two looks into a queue that nothing is heard of.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Time between two looks while the backplane is away.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Time between two looks at the leases.
+const EXTEND_STEP: Duration = Duration::from_millis(MIN_JOB_VISIBILITY.as_millis() as u64 / 4);
+
+/// Jobs that are taken at once.
+const BATCH: usize = 64;
+
+/// What a client consumes.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    queues: Mutex<HashMap<String, Consumer>>,
+    /// What the host works on, by number.
+    leases: Mutex<BTreeMap<i64, Held>>,
+    /// Somebody sees to the leases.
+    is_extending: AtomicBool,
+}
+
+/// What is consumed of one queue.
+#[derive(Debug)]
+struct Consumer {
+    concurrency: usize,
+    visibility: Duration,
+    wake: Arc<Notify>,
+}
+
+/// A job that the host works on.
+#[derive(Debug, Clone)]
+struct Held {
+    lease: Lease,
+    visibility: Duration,
+    extend_at: Instant,
+    /// An end of it may have been carried out.
+    is_doubtful: bool,
+}
+
+impl Jobs {
+    /// There may be something to do.
+    pub(super) fn wake(&self, queue: &str) {
+        if let Some(consumer) = lock(&self.queues).get(queue) {
+            consumer.wake.notify_one();
+        }
+    }
+
+    /// Does what the host wants; the reply's data.
+    pub(super) async fn carry_out(
+        request: JobRequest,
+        shared: &Arc<Shared>,
+        backplane: &Arc<dyn Backplane>,
+        worker: &str,
+    ) -> Result<Bytes, Error> {
+        let jobs = match &shared.post {
+            Some(post) => post.jobs(),
+            None => return Err(super::post::missing()),
+        };
+        let data = match request {
+            JobRequest::Push(push) => jobs.push(&push, backplane).await?,
+            JobRequest::Consume(consume) => jobs.consume(consume, shared, backplane, worker)?,
+            JobRequest::Ack(ack) => jobs.end(ack.job_id, |_| End::Done, backplane).await?,
+            JobRequest::Fail(Fail { job_id, error, retry, delay_ms, .. }) => {
+                let end = |lease: &Lease| match (retry, delay_ms) {
+                    (false, _) => End::Dead(error.clone()),
+                    (true, Some(delay_ms)) => {
+                        End::Again(Duration::from_millis(delay_ms), error.clone())
+                    }
+                    (true, None) => End::Again(backoff(lease.attempt), error.clone()),
+                };
+                jobs.end(job_id, end, backplane).await?
+            }
+            JobRequest::List(list) => page(&list, backplane).await?,
+            JobRequest::Retry(retry) => {
+                let is_dead = backplane.job_retry(&retry.queue, retry.job_id).await?;
+                if !is_dead {
+                    let text = format!("no dead job {} is in this queue", retry.job_id);
+                    return Err(Error::new(ErrorKind::NotFound, text));
+                }
+                call(&retry.queue, backplane).await;
+                "null".to_owned()
+            }
+        };
+        Ok(data.into())
+    }
+
+    async fn push(&self, push: &Push, backplane: &Arc<dyn Backplane>) -> Result<String, Error> {
+        let pushed = backplane.job_push(push).await?;
+        if pushed.wakes {
+            call(&push.queue, backplane).await;
+        }
+        Ok(json!({"job_id": pushed.id, "new": pushed.is_new}).to_string())
+    }
+
+    /// Consumes a queue from now on, or no longer.
+    fn consume(
+        &self,
+        consume: Consume,
+        shared: &Arc<Shared>,
+        backplane: &Arc<dyn Backplane>,
+        worker: &str,
+    ) -> Result<String, Error> {
+        let visibility = consume.visibility();
+        let Consume { queue, concurrency, .. } = consume;
+        let mut queues = lock(&self.queues);
+        let others = queues.iter().filter(|(name, _)| **name != queue);
+        let (count, running) = others.fold((0, 0), |(count, running), (_, consumer)| {
+            (count + 1, running + consumer.concurrency)
+        });
+        if running + concurrency > MAX_JOBS_RUNNING || count >= MAX_CONSUMED_QUEUES {
+            let text = format!(
+                "one client consumes at most {MAX_CONSUMED_QUEUES} queues, and works on at most \
+                 {MAX_JOBS_RUNNING} jobs at once"
+            );
+            return Err(Error::new(ErrorKind::QueueFull, text));
+        }
+        if concurrency == 0 {
+            if let Some(consumer) = queues.remove(&queue) {
+                consumer.wake.notify_one();
+            }
+        } else if let Some(consumer) = queues.get_mut(&queue) {
+            (consumer.concurrency, consumer.visibility) = (concurrency, visibility);
+            consumer.wake.notify_one();
+        } else {
+            let wake = Arc::new(Notify::new());
+            let consumer = Consumer { concurrency, visibility, wake: Arc::clone(&wake) };
+            queues.insert(queue.clone(), consumer);
+            let mut tasks = lock(&shared.tasks);
+            let (shared, backplane) = (Arc::clone(shared), Arc::clone(backplane));
+            if !self.is_extending.swap(true, Ordering::Relaxed) {
+                tasks.spawn(extend(Arc::clone(&shared), Arc::clone(&backplane)));
+            }
+            tasks.spawn(work_off(queue, wake, shared, backplane, worker.to_owned()));
+        }
+        Ok("null".to_owned())
+    }
+
+    /// Ends a lease as the host says.
+    async fn end(
+        &self,
+        id: i64,
+        end: impl Fn(&Lease) -> End,
+        backplane: &Arc<dyn Backplane>,
+    ) -> Result<String, Error> {
+        let held = lock(&self.leases).get(&id).cloned();
+        let gone = || {
+            let text = format!("this client has no job {id}: it was ended, or its lease was lost");
+            Error::new(ErrorKind::NotFound, text)
+        };
+        let held = held.ok_or_else(gone)?;
+        let end = end(&held.lease);
+        match backplane.job_end(&held.lease, &end).await {
+            Ok(is_ended) => {
+                lock(&self.leases).remove(&id);
+                self.wake(&held.lease.queue);
+                if let End::Again(..) = end {
+                    // Others may have room for it before this client has.
+                    call(&held.lease.queue, backplane).await;
+                }
+                if is_ended || held.is_doubtful { Ok("null".to_owned()) } else { Err(gone()) }
+            }
+            Err(trouble) => {
+                if let Some(held) = lock(&self.leases).get_mut(&id) {
+                    held.is_doubtful |= matches!(trouble, Trouble::Unclear(_));
+                }
+                Err(trouble.into())
+            }
+        }
+    }
+
+    /// How many more jobs of a queue the host can have now, and for how long; `None` when it wants none.
+    fn room(&self, queue: &str, wake: &Arc<Notify>) -> Option<(usize, Duration)> {
+        let (concurrency, visibility) = {
+            let queues = lock(&self.queues);
+            let consumer = queues.get(queue).filter(|it| Arc::ptr_eq(&it.wake, wake))?;
+            (consumer.concurrency, consumer.visibility)
+        };
+        let leases = lock(&self.leases);
+        let running = leases.values().filter(|held| held.lease.queue == queue).count();
+        Some((concurrency.saturating_sub(running), visibility))
+    }
+
+    /// Notes what was taken.
+    fn hold(&self, lease: Lease, visibility: Duration) {
+        let extend_at = Instant::now() + visibility / 3;
+        let held = Held { visibility, extend_at, is_doubtful: false, lease };
+        lock(&self.leases).insert(held.lease.id, held);
+    }
+
+    /// Leases that should be extended now, by queue and for how long.
+    fn due(&self) -> BTreeMap<(String, Duration), Vec<Lease>> {
+        let now = Instant::now();
+        let mut due: BTreeMap<_, Vec<Lease>> = BTreeMap::new();
+        for held in lock(&self.leases).values().filter(|held| held.extend_at <= now) {
+            let group = (held.lease.queue.clone(), held.visibility);
+            due.entry(group).or_default().push(held.lease.clone());
+        }
+        due
+    }
+
+    /// Notes which leases were extended; the others are lost.
+    fn extended(&self, asked: &[Lease], extended: &[i64]) {
+        let mut lost = 0;
+        let mut leases = lock(&self.leases);
+        for lease in asked {
+            if !extended.contains(&lease.id) {
+                lost += usize::from(leases.remove(&lease.id).is_some_and(|held| !held.is_doubtful));
+            } else if let Some(held) = leases.get_mut(&lease.id) {
+                held.extend_at = Instant::now() + held.visibility / 3;
+            }
+        }
+        drop(leases);
+        if lost > 0 {
+            warn!("jobs: {lost} leases were lost; others may do these jobs too");
+        }
+    }
+}
+
+/// Takes jobs of one queue for as long as the host wants any.
+async fn work_off(
+    queue: String,
+    wake: Arc<Notify>,
+    shared: Arc<Shared>,
+    backplane: Arc<dyn Backplane>,
+    worker: String,
+) {
+    let Some(post) = &shared.post else { return };
+    // What cannot be heard yet is from the next connection on; until then this looks by itself.
+    let _ = backplane.listen(&[format!("{WAKE}{queue}")]).await;
+    while let Some((free, visibility)) = post.jobs().room(&queue, &wake) {
+        let mut wait = LOOK_EVERY;
+        if free > 0 {
+            let count = free.min(BATCH);
+            match backplane.job_take(&queue, &worker, visibility, count).await {
+                Ok(Taken { jobs, wait: next }) => {
+                    let is_full = jobs.len() == count;
+                    for job in jobs {
+                        let lease = Lease {
+                            queue: queue.clone(),
+                            worker: worker.clone(),
+                            id: job.id,
+                            attempt: job.attempt,
+                        };
+                        post.jobs().hold(lease, visibility);
+                        shared.queue.push_own(event(&queue, &job));
+                    }
+                    if is_full {
+                        continue;
+                    }
+                    wait = wait.min(next.unwrap_or(LOOK_EVERY)).max(Duration::from_millis(1));
+                }
+                Err(_) => wait = LOOK_AGAIN,
+            }
+        }
+        tokio::select! {
+            biased;
+            () = wake.notified() => {}
+            () = sleep(wait) => {}
+        }
+    }
+    if post.jobs().is_consumed(&queue) {
+        return;
+    }
+    let _ = backplane.ignore(&[format!("{WAKE}{queue}")]).await;
+}
+
+impl Jobs {
+    /// Whether somebody consumes a queue, perhaps anew.
+    fn is_consumed(&self, queue: &str) -> bool {
+        lock(&self.queues).contains_key(queue)
+    }
+}
+
+/// Extends leases for as long as the client lives.
+async fn extend(shared: Arc<Shared>, backplane: Arc<dyn Backplane>) {
+    let Some(post) = &shared.post else { return };
+    loop {
+        for ((_, visibility), leases) in post.jobs().due() {
+            // Trouble is no end: the lease stands until its time is up.
+            if let Ok(extended) = backplane.job_extend(visibility, &leases).await {
+                post.jobs().extended(&leases, &extended);
+            }
+        }
+        sleep(EXTEND_STEP).await;
+    }
+}
+
+/// Wakes all consumers of a queue. One that does not hear it looks by itself.
+async fn call(queue: &str, backplane: &Arc<dyn Backplane>) {
+    let _ = backplane.publish(&format!("{WAKE}{queue}"), "").await;
+}
+
+/// The event of a job.
+fn event(queue: &str, Job { id, attempt, payload }: &Job) -> Event {
+    let name = json!(queue);
+    let data =
+        format!(r#"{{"job_id":{id},"queue":{name},"attempt":{attempt},"payload":{payload}}}"#);
+    Event::new(EventKind::Job, queue, data.as_bytes())
+}
+
+/// The wait after an attempt that failed: twice as long each time, and not the same for all.
+fn backoff(attempt: i64) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(20);
+    let longest = JOB_BACKOFF.saturating_mul(1 << doublings).min(MAX_JOB_BACKOFF);
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// One page of a list.
+async fn page(list: &JobList, backplane: &Arc<dyn Backplane>) -> Result<String, Error> {
+    let mut jobs = backplane.job_list(list).await?;
+    let has_more = jobs.len() > list.limit;
+    jobs.truncate(list.limit);
+    let next = jobs.last().filter(|_| has_more).map(|job| job.job_id);
+    Ok(json!({"jobs": jobs, "next": next}).to_string())
+}

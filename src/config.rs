@@ -655,7 +655,7 @@ impl Typed<'_> {
         let backplane = backplane.map(|text| Address::parse(&text)).transpose();
         let backplane = backplane.map_err(|why| invalid("backplane", why))?;
         let sessions =
-            sessions.map(|text| check_sessions(&text, backplane.is_some())).transpose()?;
+            sessions.map(|text| check_sessions(&text, backplane.as_ref())).transpose()?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
         let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
@@ -778,17 +778,22 @@ pub(crate) fn check_directory(key: &str, file: &Path) -> Result<(), Error> {
 }
 
 /// `sqlite:PATH` or `backplane`.
-fn check_sessions(text: &str, has_backplane: bool) -> Result<Sessions, Error> {
-    if text == "backplane" && !has_backplane {
+fn check_sessions(text: &str, backplane: Option<&Address>) -> Result<Sessions, Error> {
+    if text == "backplane" && backplane.is_none() {
         return Err(invalid("sessions", "is \"backplane\", but there is no `backplane`"));
     }
     if text == "backplane" {
         return Ok(Sessions::Backplane);
     }
-    let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-    path.map(|path| Sessions::File(path.into())).ok_or_else(|| {
+    let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let path = path.ok_or_else(|| {
         invalid("sessions", format!("is {text:?}; expected \"sqlite:PATH\" or \"backplane\""))
-    })
+    })?;
+    if matches!(backplane, Some(Address::Sqlite(other)) if *other == path) {
+        let text = "is the file of `backplane`; take another one, or say \"backplane\"";
+        return Err(invalid("sessions", text));
+    }
+    Ok(Sessions::File(path))
 }
 
 /// `sqlite:PATH` or `postgres://…`. The URL may hold a password, so no error repeats it.
@@ -1181,6 +1186,8 @@ mod tests {
             (r#""delivery":"at_least_once""#, ["`delivery`", "`sessions`"]),
             (r#""sessions":"redis://x""#, ["`sessions`", "sqlite:PATH"]),
             (r#""sessions":"sqlite:""#, ["`sessions`", "sqlite:PATH"]),
+            (r#""sessions":"backplane""#, ["`sessions`", "no `backplane`"]),
+            (r#""sessions":"sqlite:/x","backplane":"sqlite:/x""#, ["`sessions`", "`backplane`"]),
             (
                 r#""sessions":"sqlite:x","delivery":"at_least_once","queue":{"when_full":"drop_oldest"}"#,
                 ["`queue.when_full`", "block"],

@@ -37,7 +37,9 @@ static void take(shard_client *client, int32_t timeout_ms, long replies) {
 int main(void) {
     const char *ca_file = getenv("BENCH_CA_FILE");
     char config[1024];
-    snprintf(config, sizeof config, "{\"intents\": 131071, \"compression\": \"%s\", \"log\": {\"to\": \"none\"}%s%s%s}",
+    snprintf(config, sizeof config,
+             "{\"intents\": 131071, \"compression\": \"%s\", \"log\": {\"to\": \"none\"},"
+             " \"identify\": {\"budget_reserve\": 0}%s%s%s}",
              getenv("BENCH_COMPRESSION"), ca_file ? ", \"ca_file\": \"" : "", ca_file ? ca_file : "",
              ca_file ? "\"" : "");
     shard_client *client = shard_client_new(config, strlen(config));

@@ -366,19 +366,19 @@ impl State {
 
 /// What is held of these, in the order in which it happened as far as that can be told, and its bytes.
 ///
-/// What both sets lost sessions amid has no twins. What came of the new set before the old shard's next
-/// session began, and does not come of that, is from before it; so is what came of an earlier session of
-/// the new set during the old shard's present one, which would bring it otherwise. The rest of the new set's
-/// is from after what only the old set has, which the new one would have brought otherwise. What stands
-/// before something that the host has got comes too late.
+/// When shards of both sets lost their sessions, events have no twins to tell. What the new set brought
+/// before the old shard's next session began, and that session does not bring, is from before it. So is what
+/// came of an earlier session of the new set during the old shard's present one, which would bring it
+/// otherwise. The rest of the new set's is from after what only the old set has, for the new one would have
+/// brought that otherwise. What stands before something that the host has got comes too late.
 fn in_order<'a>(
     session: u32,
     old: impl Iterator<Item = &'a mut Ahead>,
     new: impl Iterator<Item = &'a mut Ahead>,
 ) -> (Vec<(u64, Event)>, usize) {
-    let place_of_new = |new: &Ahead| match new.is_past && new.session == session && session > 0 {
-        true => (new.session, Place::BeforeOld),
-        false => (new.session, Place::AfterOld),
+    let place_of_new = |new: &Ahead| {
+        let is_before = new.is_past && new.session == session && session > 0;
+        (new.session, if is_before { Place::BeforeOld } else { Place::AfterOld })
     };
     let old = old.map(|ahead| ((ahead.session, Place::Old), ahead));
     let mut all: Vec<_> = old.chain(new.map(|ahead| (place_of_new(ahead), ahead))).collect();

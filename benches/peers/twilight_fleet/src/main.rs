@@ -12,7 +12,12 @@ use twilight_gateway::{ConfigBuilder, Intents, Message, Shard, ShardId};
 async fn main() -> anyhow::Result<()> {
     let shards: u16 = variable("BENCH_SHARDS")?.parse()?;
     let began = Instant::now();
-    let queue = InMemoryQueue::new(shards, u32::from(shards), Duration::from_secs(86_400), u32::from(shards));
+    let queue = InMemoryQueue::new(
+        shards,
+        u32::from(shards),
+        Duration::from_secs(86_400),
+        u32::from(shards),
+    );
     let config = ConfigBuilder::new(variable("DISCORD_TOKEN")?, Intents::all())
         .proxy_url(variable("SIMULATOR_GATEWAY_URL")?)
         .queue(queue)

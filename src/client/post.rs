@@ -268,7 +268,10 @@ impl Post {
             Request::Subscribe { topic } => self.subscribe(topic, shared).await,
             Request::Unsubscribe { topic } => {
                 lock(&self.topics).remove(&topic);
-                self.hurry();
+                // Before the reply: from then on, nobody waits for this worker's answer.
+                if self.register(shared).await.is_err() {
+                    self.hurry();
+                }
                 // Where it is away, nothing is heard of it either, and it is not listened to afterwards.
                 match self.backplane.ignore(&channels(&topic)).await {
                     Ok(()) | Err(Trouble::Away(_)) => Ok(null()),

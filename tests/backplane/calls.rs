@@ -68,6 +68,13 @@ async fn everybody_who_subscribed_answers(backend: Backend) {
     for mut host in hosts {
         host.stop(StopMode::Abort).await;
     }
+    // Who is not subscribed any more is not waited for.
+    for host in &mut hosts[..2] {
+        let unsubscribe = json!({"type": "unsubscribe", "topic": "guilds"});
+        assert_eq!(host.ask(&unsubscribe).await, (0, Value::Null));
+    }
+    let nobody = hosts[2].ask(&json!({"type": "call", "topic": "guilds", "data": 1})).await;
+    assert_eq!(nobody, (0, json!({"answers": [], "missing": []})));
 }
 
 async fn who_does_not_answer_is_named(backend: Backend) {

@@ -6,10 +6,12 @@
 from ._core import shard_for_guild
 from ._leases import Hold
 from ._lib import version as library_version
+from .backplane import CacheEntry, CallAnswers, JobsPage, ListedJob, PushedJob
 from .client import Client, Snowflake
 from .errors import (
     CancelledCommandError,
     ClosedError,
+    ConflictError,
     FatalError,
     ForkedError,
     InvalidArgumentError,
@@ -32,14 +34,20 @@ from .members import GuildMembers
 from .reply import Reply
 from .rest import File
 from .status import ClientStatus, QueueStatus, SessionStartLimit, ShardStatus
+from .store import Document, DocumentsPage, ListedDocument
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CacheEntry",
+    "CallAnswers",
     "CancelledCommandError",
     "Client",
     "ClientStatus",
     "ClosedError",
+    "ConflictError",
+    "Document",
+    "DocumentsPage",
     "Event",
     "EventKind",
     "FatalError",
@@ -53,8 +61,12 @@ __all__ = [
     "Intents",
     "InvalidArgumentError",
     "InvalidConfigError",
+    "JobsPage",
+    "ListedDocument",
+    "ListedJob",
     "NetworkError",
     "NotFoundError",
+    "PushedJob",
     "QueueFullError",
     "QueueStatus",
     "Reply",

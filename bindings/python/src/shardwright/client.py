@@ -15,10 +15,11 @@ from typing import Any, Callable, Literal, Optional, TypeVar, Union
 
 from . import _ffi, _json
 from ._core import MAX_BATCH, Core
-from ._handlers import ANY, Handler, Handlers, LendingHandlers
+from ._handlers import ANY, Handler, Handlers, LendingHandlers, is_async
 from ._loops import Loop, Loops
 from ._stream import BlockingStream, LendingBlockingStream, Stream
 from .aio import AsyncStream, LendingAsyncStream
+from .backplane import Cache, CallAnswers, Jobs, milliseconds
 from .errors import ShardError, StateError
 from .events import Event, EventKind
 from .guilds import GuildsPage, GuildStats
@@ -27,9 +28,11 @@ from .members import GuildMembers, members_of
 from .reply import CommandReply, Reply, closed_error, wait_for_future
 from .rest import Rest
 from .status import ClientStatus
+from .store import Store
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Handler)
+A = TypeVar("A", bound=Callable[[Any], Any])
 
 Snowflake = Union[int, str]
 """An id of Discord's, as a number or in digits."""
@@ -141,6 +144,10 @@ class Client:
         }
         self._core = Core({key: value for key, value in config.items() if value is not None}, batch)
         self.rest = Rest(self)
+        self.cache = Cache(self)
+        self.jobs = Jobs(self)
+        self.store = Store(self)
+        self._first_commands: list[Callable[[], Reply[Any]]] = []
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -167,6 +174,12 @@ class Client:
             stream = async_kind(self._core)
         self._stream = stream
         self._core.start()
+        try:
+            for command in self._first_commands:
+                command()
+        except ShardError:
+            self.close()
+            raise
 
     def run(self) -> None:
         """Runs the handlers in an asyncio loop of its own until `stop()`, Ctrl-C or SIGTERM; those two
@@ -516,6 +529,75 @@ class Client:
         """How many guilds and members there are, in all and by shard."""
         return self._command({"type": "guild_stats"}, "guild_stats", lambda event: event.data)
 
+    def publish(self, topic: str, data: Any = None) -> Reply[None]:
+        """Says something to every process of the bot that subscribed to the topic: a MESSAGE event whose
+        `name` is the topic, and whose `data` has `from` and `data`."""
+        return self._ask("publish", f"publish on {topic!r}", lambda data: None, topic=topic, data=data)
+
+    def subscribe(self, topic: str) -> Reply[None]:
+        """Gets messages and calls on a topic from now on, as MESSAGE and CALL events."""
+        return self._ask("subscribe", f"subscribe to {topic!r}", lambda data: None, topic=topic)
+
+    def unsubscribe(self, topic: str) -> Reply[None]:
+        """Gets them no longer."""
+        return self._ask("unsubscribe", f"unsubscribe from {topic!r}", lambda data: None, topic=topic)
+
+    def call(self, topic: str, data: Any = None, *, timeout: float = 5.0) -> Reply[CallAnswers]:
+        """Asks every process that subscribed to the topic, this one too. Done when all have answered or after
+        `timeout` seconds, at most 300."""
+        fields = {"topic": topic, "data": data, "timeout_ms": milliseconds(timeout)}
+        return self._ask("call", f"call on {topic!r}", lambda data: data, **fields)
+
+    def answer(self, call: Event, data: Any = None, *, error: Optional[str] = None) -> Reply[None]:
+        """Answers a CALL event, with data or an error."""
+        fields = {"data": data} if error is None else {"error": error}
+        return self._ask("answer", "answer", lambda data: None, call=call.data["call"], **fields)
+
+    def answers(self, topic: str) -> Callable[[A], A]:
+        """Answers the calls on a topic with what the decorated function returns for the data of each, from
+        the start of the client on. What it raises is the answer's error, and logged."""
+
+        def register(function: A) -> A:
+            if is_async(function):
+
+                async def answer_async(event: Event) -> None:
+                    if event.name == topic:
+                        try:
+                            result = await function(event.data["data"])
+                        except Exception as error:
+                            await self.answer(event, error=repr(error))
+                            raise
+                        await self.answer(event, result)
+
+                self.on("CALL")(answer_async)
+            else:
+
+                def answer(event: Event) -> None:
+                    if event.name == topic:
+                        try:
+                            result = function(event.data["data"])
+                        except Exception as error:
+                            self.answer(event, error=repr(error)).result()
+                            raise
+                        self.answer(event, result).result()
+
+                self.on("CALL")(answer)
+            self._at_start(lambda: self.subscribe(topic))
+            return function
+
+        return register
+
+    def cluster_stats(self) -> Reply[dict[str, Any]]:
+        """Shards, guilds, members and events per second of all processes of the bot: `total`, `workers`."""
+        return self._ask("cluster_stats", "cluster_stats", lambda data: data)
+
+    def _at_start(self, command: Callable[[], Reply[Any]]) -> None:
+        """Sends a command now, or when the client starts."""
+        if self._stream is None:
+            self._first_commands.append(command)
+        else:
+            command()
+
     def gateway_info(self) -> Reply[dict[str, Any]]:
         """What `/gateway/bot` says now: `url`, `shards`, `session_start_limit`."""
         return self._command({"type": "gateway_info"}, "gateway_info", lambda event: event.data)
@@ -529,6 +611,14 @@ class Client:
         """Runs the bot with another number of shards, without a gap; done when the old ones are gone.
         `"auto"` asks Discord for the number."""
         return self._command({"type": "reshard", "shards": shards}, "reshard", lambda event: event.data)
+
+    def _ask(self, kind: str, what: str, convert: Callable[[Any], T], **fields: Any) -> Reply[T]:
+        """Sends a command. Fields that are None are left out, but for those that may be null."""
+        command = {"type": kind}
+        for key, value in fields.items():
+            if value is not None or key in ("data", "payload", "value"):
+                command[key] = value
+        return self._command(command, what, lambda event: convert(event.data))
 
     def _command(
         self,

@@ -36,6 +36,18 @@ class StateError(ShardError):
     """The wrong order: used before it was started, started twice."""
 
 
+class ConflictError(StateError):
+    """Another version is there than `expected_version` named."""
+
+    def __init__(self, error: ShardError, version: int) -> None:
+        super().__init__(error.status, error.name, error.message)
+        self.version = version
+        """The one that is there, 0 where there is nothing."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ConflictError, (StateError(self.status, self.name, self.message), self.version)
+
+
 class ClosedError(ShardError):
     """The client has stopped; or it stopped before the command was done."""
 
@@ -65,7 +77,7 @@ class ForkedError(ShardError):
 
 
 class UnsupportedError(ShardError, NotImplementedError):
-    """Not in this build of the library."""
+    """Not in this build of the library, or without the `backplane` that it needs."""
 
 
 class NetworkError(ShardError, OSError):
@@ -73,7 +85,7 @@ class NetworkError(ShardError, OSError):
 
 
 class NotFoundError(ShardError, LookupError):
-    """There is no such command any more."""
+    """There is no such command any more, or no such job."""
 
 
 class CancelledCommandError(ShardError):

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
 
 from . import _ffi
-from .errors import ClosedError, QueueFullError, ShardTimeoutError, StateError, error_from
+from .errors import ClosedError, ConflictError, QueueFullError, ShardTimeoutError, StateError, error_from
 from .events import Event
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ class CommandReply(Reply[T]):
         """Takes the REPLY event."""
         try:
             if event.status < 0:
-                raise error_from(event.status, f"{self._what}: {event.data['error']}")
+                data = event.data
+                error = error_from(event.status, f"{self._what}: {data['error']}")
+                raise ConflictError(error, data["version"]) if "version" in data else error
             result = self._convert(event)
         except Exception as error:
             # Its traceback would hold this frame, and with it the reply, until the next collection.

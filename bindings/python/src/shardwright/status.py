@@ -59,6 +59,10 @@ class ClientStatus(TypedDict):
     uptime_ms: int
     fatal: Optional[str]
     metrics_address: Optional[str]
+    sessions_error: Optional[str]
+    worker: Optional[str]
+    backplane_error: Optional[str]
+    store_error: Optional[str]
     shard_total: Optional[int]
     guilds: int
     session_start_limit: Optional[SessionStartLimit]

@@ -65,9 +65,6 @@ async fn everybody_who_subscribed_answers(backend: Backend) {
     );
     // A second answer is sent to nobody who waits, and does no harm.
     answer(&mut hosts[0], json!({"data": "again"})).await;
-    for mut host in hosts {
-        host.stop(StopMode::Abort).await;
-    }
     // Who is not subscribed any more is not waited for.
     for host in &mut hosts[..2] {
         let unsubscribe = json!({"type": "unsubscribe", "topic": "guilds"});
@@ -75,6 +72,9 @@ async fn everybody_who_subscribed_answers(backend: Backend) {
     }
     let nobody = hosts[2].ask(&json!({"type": "call", "topic": "guilds", "data": 1})).await;
     assert_eq!(nobody, (0, json!({"answers": [], "missing": []})));
+    for mut host in hosts {
+        host.stop(StopMode::Abort).await;
+    }
 }
 
 async fn who_does_not_answer_is_named(backend: Backend) {

@@ -71,7 +71,7 @@ async fn a_late_heartbeat_is_noticed() {
 async fn the_first_heartbeat_is_due_after_hello() {
     let options = Options { heartbeat_late_ms: 500, ..Options::default() };
     let simulator = simulator(options);
-    let dribble = Some(Pace { bytes: 1, gap_ms: 20 });
+    let dribble = Some(Pace { bytes: 3, gap_ms: 60 });
     simulator.plan(Some(1), ConnectPlan { dribble, ..ConnectPlan::default() }).unwrap();
     let mut client = Client::connect(&simulator).await;
     client.hello().await;

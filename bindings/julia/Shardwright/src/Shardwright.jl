@@ -22,6 +22,10 @@ export data, raw, raw_bytes, name_bytes, event_name, shard_id, sequence, guild_i
 export rest, create_message, update_presence, update_voice_state, request_guild_members,
     request_soundboard_sounds, request_channel_info, gateway_command, guilds, guild_stats, restart_shard, reshard,
     send_command, cancel
+export publish, subscribe, unsubscribe, on_message, call, on_call, answer, topic, cluster_stats
+export cache_get, cache_set, cache_delete, cache_increment
+export job_push, on_job, job_consume, job_ack, job_fail, job_list, job_retry
+export store_get, store_put, store_delete, store_list
 export get_gateway_bot, shard_for_guild, library_version
 export ShardException, ShardError, ClosedError, FatalError, ShardTimeout, RESTError, JSONError
 export parse_json, to_json
@@ -38,6 +42,7 @@ include("holds.jl")
 include("client.jl")
 include("batches.jl")
 include("commands.jl")
+include("cluster.jl")
 
 function __init__()
     Lib.load()

@@ -29,6 +29,7 @@ mutable struct Core
     handlers::Dict{String,Vector{Any}}
     channels::Vector{Tuple{Set{String},Channel{Event}}}
     takers::Vector{Any} # of whole batches
+    first_commands::Vector{Any} # what is to be sent when it starts
     waiting::Vector{Event}
     held::Vector{Lib.ShardEvent} # polled only to get at answers: the engine's memory until there is room
     changed::Threads.Condition
@@ -96,7 +97,7 @@ function Client(token::Union{Nothing,AbstractString} = nothing; intents, num_sha
     handle = Lib.shard_client_new(json, sizeof(json))
     handle == C_NULL && throw(exception(Lib.shard_last_status(), last_error()))
     slots = Channel{Nothing}(handler_tasks)
-    core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [], [],
+    core = Core(handle, batch, false, false, false, nothing, WeakRef(), nothing, Dict(), ReentrantLock(), Dict(), [], [], [], [],
         [], Threads.Condition(), slots, Threads.Condition(), false, false,
         string(get(config, "delivery", "")) == "at_least_once" ? Leases() : nothing, [], false)
     client = Client(core, total, ids, nothing)
@@ -259,6 +260,12 @@ function start(client::Client; blocking::Bool = true)
     fd < 0 && throw(SystemError("fcntl", Libc.errno()))
     @async dispatch(core)
     @async pump(core, RawFD(fd))
+    try
+        foreach(command -> command(), core.first_commands)
+    catch
+        close(client)
+        rethrow()
+    end
     blocking || return client
     try
         wait(client)
@@ -325,6 +332,13 @@ function stop(client::Client; resumable::Bool = true)
     (core.handle == C_NULL || !core.started) && return
     core.stopping = true
     Lib.shard_client_stop(core.handle, stop_mode(resumable), 0)
+    return
+end
+
+# Does something now, or when the client starts.
+function at_start(command, client::Client)
+    core = getfield(client, :core)
+    core.started ? command() : push!(core.first_commands, command)
     return
 end
 
@@ -486,10 +500,13 @@ function name_of(raw::Lib.ShardEvent)
     raw.kind == Lib.SHARD_EVENT_FATAL && return "FATAL"
     raw.kind == Lib.SHARD_EVENT_GUILDS_COMPLETE && return "GUILDS_COMPLETE"
     raw.kind == Lib.SHARD_EVENT_OVERFLOW && return "OVERFLOW"
+    raw.kind == Lib.SHARD_EVENT_MESSAGE && return "MESSAGE"
+    raw.kind == Lib.SHARD_EVENT_CALL && return "CALL"
+    raw.kind == Lib.SHARD_EVENT_JOB && return "JOB"
     return "" # of a later version: nobody asked for it
 end
 
-const OWN_NAMES = ("SHARD_STATE", "FATAL", "GUILDS_COMPLETE", "OVERFLOW", "")
+const OWN_NAMES = ("SHARD_STATE", "FATAL", "GUILDS_COMPLETE", "OVERFLOW", "MESSAGE", "CALL", "JOB", "")
 
 hears(names::Set{String}, name) = isempty(names) ? !(name in OWN_NAMES) : name in names
 wanted(core::Core, name) =

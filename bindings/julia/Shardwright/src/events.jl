@@ -11,6 +11,7 @@ What the gateway adds to it comes from functions, so that no field of Discord's 
 """
 mutable struct Event
     name::String
+    topic::String # of what other processes say
     shard_id::Int # -1 for what is not about one shard
     sequence::UInt64
     guild_id::UInt64
@@ -25,10 +26,13 @@ end
 struct NotParsed end
 const NOT_PARSED = NotParsed()
 
+const FROM_PROCESSES = (Lib.SHARD_EVENT_MESSAGE, Lib.SHARD_EVENT_CALL, Lib.SHARD_EVENT_JOB)
+
 # Copies what the engine lent, so that it can be given back at once.
 function Event(raw::Lib.ShardEvent, name::String, lease = nothing)
     shard = raw.shard_id == Lib.SHARD_NONE ? -1 : Int(raw.shard_id)
-    return Event(name, shard, raw.seq, raw.guild_id, raw.received_ns, raw.flags, raw.status,
+    topic = raw.kind in FROM_PROCESSES ? text(raw.name, raw.name_len) : ""
+    return Event(name, topic, shard, raw.seq, raw.guild_id, raw.received_ns, raw.flags, raw.status,
         text(raw.data, raw.data_len), NOT_PARSED, lease)
 end
 

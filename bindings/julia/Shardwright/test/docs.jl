@@ -164,6 +164,21 @@ const CHECKS = Dict(
         line(bot, r"something is wrong")
         interrupt(bot)
     end,
+    "global_command.jl" => sim -> begin
+        mktempdir() do directory
+            bots = map(("0-1/4", "2-3/4")) do shards
+                withenv(() -> start_program(sim, "global_command.jl"), "SHARDWRIGHT_SHARDS" => shards,
+                    "SHARDWRIGHT_BACKPLANE" => "sqlite:$directory/backplane")
+            end
+            for bot in bots, _ in 1:2
+                line(bot, r"shard \d is ready")
+            end
+            @assert ask_bot(sim, "!guilds") == "8 guilds in 2 processes"
+            say(sim, "!reload", channel(sim))
+            foreach(bot -> line(bot, r"reloading, as \S+ said"), bots)
+            foreach(interrupt, bots)
+        end
+    end,
     "guild_count.jl" => sim -> begin
         bot = start_program(sim, "guild_count.jl")
         reach(sim; readies = 4)

@@ -11,7 +11,7 @@ using Test
 
 include("simulator.jl")
 
-const FILES = ["header", "json", "client", "commands", "life", "restart", "docs"]
+const FILES = ["header", "json", "client", "commands", "life", "restart", "cluster", "docs"]
 for name in ARGS
     name in FILES || error("there is no test file $name; there are $(join(FILES, ", "))")
 end

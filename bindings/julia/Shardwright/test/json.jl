@@ -76,7 +76,7 @@ end
 end
 
 @testset "a payload of the simulator" begin
-    event = Shardwright.Event("X", 0, 1, 0, 0, 0, 0, "{\"a\":{\"b\":1},\"name\":\"field\"}", Shardwright.NOT_PARSED,
+    event = Shardwright.Event("X", "", 0, 1, 0, 0, 0, 0, "{\"a\":{\"b\":1},\"name\":\"field\"}", Shardwright.NOT_PARSED,
         nothing)
     @test event.a.b == 1 && event.name == "field" && event.none === nothing
     @test event["a"]["b"] == 1 && haskey(event, "a") && get(event, "none", 5) == 5

@@ -176,7 +176,7 @@ end
             @test !isopen(incoming) && isempty(getfield(client, :core).leases.open)
             # By default a hold does nothing.
             Client("a.b.c"; intents = 0) do other
-                done(hold(Event("X", -1, 0, 0, 0, 0, 0, "{}", nothing, nothing)))
+                done(hold(Event("X", "", -1, 0, 0, 0, 0, 0, "{}", nothing, nothing)))
                 @test stop(other) === nothing
             end
             close(client)

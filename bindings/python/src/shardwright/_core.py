@@ -9,7 +9,7 @@ import ctypes
 import os
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from . import _ffi, _json, _lib
@@ -117,7 +117,7 @@ class Core:
             if self.leases is not None:
                 self.leases.end()
 
-    def poll(self, timeout_ms: int) -> Optional[list[Event]]:
+    def poll(self, timeout_ms: int) -> Optional[Sequence[Event]]:
         """The next events, none when there were none in time or a signal came, `None` at the end.
 
         Each event's bytes are copied and the batch is given back at once, so that the engine's
@@ -143,7 +143,7 @@ class Core:
     def _structs(self, count: int) -> Iterator[tuple[int, ...]]:
         return _LAYOUT.iter_unpack(self._view[: count * _LAYOUT.size])
 
-    def _lend(self, count: int, leases: Leases) -> list[Event]:
+    def _lend(self, count: int, leases: Leases) -> Sequence[Event]:
         structs = list(self._structs(count))
         dispatch = _ffi.SHARD_EVENT_DISPATCH
         # All at once and first, so that nothing is lost to an error or Ctrl-C in between.
@@ -153,7 +153,7 @@ class Core:
             leases_left = iter(lent)
             for event in events:
                 event._lease = next(leases_left) if event.kind == dispatch else None
-            return list(events)
+            return events
         finally:
             for polled in self._events[:count]:
                 if polled.kind != dispatch:

@@ -3,7 +3,6 @@ client's own methods."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypedDict, TypeVar, Union
@@ -146,20 +145,17 @@ class Jobs:
         """
 
         def register(function: W) -> W:
-            def asked(event: Event) -> bool:
-                return event.name == queue
-
             if is_async(function):
 
                 async def work_async(event: Event) -> None:
-                    if asked(event):
+                    if event.name == queue:
                         await self._end(event, function(event))
 
                 self._client.on("JOB")(work_async)
             else:
 
                 def work(event: Event) -> None:
-                    if asked(event):
+                    if event.name == queue:
                         self._end_blocking(event, function)
 
                 self._client.on("JOB")(work)
@@ -171,8 +167,6 @@ class Jobs:
     async def _end(self, event: Event, work: Awaitable[Any]) -> None:
         try:
             await work
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             if not isinstance(error, ClosedError):
                 await self._settle(self.fail(event, repr(error)))

@@ -18,11 +18,12 @@ use super::shared::lock;
 use super::startup::Plan;
 use crate::config::{Config, Delivery, Sessions, check_directory};
 use crate::error::Error;
-use crate::identify::Gate;
+use crate::identify::line::Said;
+use crate::identify::{DAY, Gate, SessionStartLimit};
 use crate::queue::Progress;
 use crate::sessions::{
-    FRESH, FileStore, History, LastStart, Owner, Save, SessionStore, Stored, Storing, TakenFile,
-    Write, blocking, session_tag, wall_ms,
+    FRESH, FileStore, History, LastStart, Owner, SaidLimit, Save, SessionStore, Stored, Storing,
+    TakenFile, Write, blocking, session_tag, wall_ms,
 };
 use crate::shard::{GuildIndex, Guilds, Session};
 
@@ -188,18 +189,38 @@ impl Keeper {
 
     // -- identifies ---------------------------------------------------------------------------
 
-    /// Tells the gate of the identifies of the last 24 hours.
-    pub(super) async fn recall(&self, gate: &mut Gate) {
+    /// Tells the gate of the identifies of the last 24 hours; and unless Discord `is_asked` just now, of what
+    /// it said last of this day, which is returned.
+    pub(super) async fn recall(&self, gate: &mut Gate, is_asked: bool) -> Option<Said> {
         let now_ms = wall_ms();
-        let history = self.ask(self.store.history(&self.owner)).await;
-        let Some(History { identifies, unanswered }) = history else { return };
-        let now = Instant::now().into_std();
-        let moment = |(at_ms, shard_id): (i64, u32)| {
+        let History { identifies, unanswered, said } =
+            self.ask(self.store.history(&self.owner)).await?;
+        let now = Instant::now();
+        let moment = |at_ms: i64| {
             let ago = Duration::from_millis(u64::try_from(now_ms - at_ms).unwrap_or(0));
-            // A machine that runs for less than a day has no moment for all of them.
-            now.checked_sub(ago).map(|at| (at, shard_id))
+            // A machine that runs for less than a day may have no moment for all of them.
+            now.checked_sub(ago)
         };
-        gate.remember(identifies.into_iter().filter_map(moment), unanswered);
+        let heard = said.filter(|_| !is_asked).and_then(|said| {
+            let resets_in = Duration::from_millis(u64::try_from(said.resets_at_ms - now_ms).ok()?);
+            let resets_at = (now + resets_in.min(DAY)).into_std();
+            let limit = SessionStartLimit { remaining: said.remaining, resets_at, ..gate.limit() };
+            Some((limit, moment(said.asked_at_ms)?))
+        });
+        let identifies = identifies
+            .into_iter()
+            .filter_map(|(at_ms, shard_id)| Some((moment(at_ms)?.into_std(), shard_id)));
+        gate.remember(identifies, unanswered, heard.map(|(limit, at)| (limit, at.into_std())));
+        heard.map(|(limit, at)| Said { remaining: limit.remaining, at })
+    }
+
+    /// Discord said how many session starts are left.
+    pub(super) async fn note_limit(&self, limit: SessionStartLimit) {
+        let asked_at_ms = wall_ms();
+        let resets_in = limit.resets_at.saturating_duration_since(Instant::now().into_std());
+        let resets_at_ms = asked_at_ms + resets_in.as_millis() as i64;
+        let said = SaidLimit { remaining: limit.remaining, resets_at_ms, asked_at_ms };
+        self.ask(self.store.note_limit(&self.owner, said)).await;
     }
 
     /// An identify is about to go out.

@@ -150,14 +150,19 @@ impl Shared {
             );
         }
         let mut gate = Gate::new(plan.limit, reserve);
+        let said = Said { remaining: plan.limit.remaining, at: Instant::now() };
+        let mut said = plan.is_asked.then_some(said);
         let (mut taken, mut sessions) = (None, BTreeMap::new());
         if let Some(keeper) = &self.keeper {
-            keeper.recall(&mut gate).await;
+            said = keeper.recall(&mut gate, plan.is_asked).await.or(said);
+            if plan.is_asked {
+                keeper.note_limit(plan.limit).await;
+            }
             taken = keeper.open_taken(plan.total).await;
             sessions = keeper.load(&plan, taken.as_ref()).await;
         }
         let desk = GateDesk { shared: Arc::downgrade(self), turns: Turns::new() };
-        let (line, gatekeeper) = line::open(gate, plan.is_asked, desk);
+        let (line, gatekeeper) = line::open(gate, plan.is_asked, said, desk);
         let mut crew = Crew::new(Arc::clone(self), plan, line, taken);
         self.set_running(crew.launch_all(sessions, None));
         let gatekeeper = tokio::spawn(gatekeeper);
@@ -479,6 +484,10 @@ impl Desk for GateDesk {
     async fn ask(&self) -> Option<SessionStartLimit> {
         let shared = self.shared.upgrade()?;
         let info = GatewayInfo::ask(&shared.rest).await.ok()?;
-        Some(startup::limit(info.session_start_limit))
+        let limit = startup::limit(info.session_start_limit);
+        if let Some(keeper) = &shared.keeper {
+            keeper.note_limit(limit).await;
+        }
+        Some(limit)
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, MAX_SHARD_TOTAL, MAX_SHARDS, Shards};
 use crate::error::{Error, ErrorKind};
-use crate::identify::SessionStartLimit;
+use crate::identify::{DAY, SessionStartLimit};
 use crate::protocol::GatewayUrl;
 use crate::rest::{Response, Rest};
 use crate::sessions::LastStart;
@@ -162,13 +162,12 @@ pub(super) fn plan_without_info(config: &Config, last: Option<&LastStart>) -> Op
 
 /// The limit with its reset as a moment. A zero concurrency is taken for one.
 pub(super) fn limit(limit: StartLimit) -> SessionStartLimit {
-    /// A day is what Discord promises; more is a mistake somewhere.
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
     /// Nobody has more buckets than this.
     const MOST: u32 = 4_096;
-    let reset_after = Duration::from_millis(limit.reset_after).min(LONGEST);
+    // A day is what Discord promises; more is a mistake somewhere.
+    let reset_after = Duration::from_millis(limit.reset_after).min(DAY);
     // Zero says that nothing was used yet: the day starts with the first identify.
-    let reset_after = if reset_after.is_zero() { LONGEST } else { reset_after };
+    let reset_after = if reset_after.is_zero() { DAY } else { reset_after };
     SessionStartLimit {
         total: limit.total,
         remaining: limit.remaining.min(limit.total),

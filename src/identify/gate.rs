@@ -20,7 +20,7 @@ const UNANSWERED_ROUNDS: u32 = 8;
 const MAX_DOUBLINGS: u32 = 6;
 
 /// Discord counts session starts over this long.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// While a bot is resharded two sets of shards stand in one line. The gate does not care: what it calls
 /// a shard's id has the set above these bits.
@@ -136,18 +136,27 @@ impl Gate {
     }
 
     /// Goes on where an earlier process, or another one, was: these identifies went out, the last
-    /// `unanswered` of them without READY.
-    pub fn remember(&mut self, identifies: impl Iterator<Item = (Instant, u32)>, unanswered: u32) {
+    /// `unanswered` of them without READY. `heard` is what Discord said to it of the current day, and when.
+    pub fn remember(
+        &mut self,
+        identifies: impl Iterator<Item = (Instant, u32)>,
+        unanswered: u32,
+        heard: Option<(SessionStartLimit, Instant)>,
+    ) {
+        if let Some((limit, _)) = heard {
+            self.learn(limit);
+        }
         self.unanswered = unanswered;
         let window = self.window();
-        let mut today = 0;
+        let (mut today, mut since) = (0, 0);
         for (at, shard_id) in identifies {
             today += u32::from(at + DAY >= self.limit.resets_at);
+            since += u32::from(heard.is_some_and(|(_, heard_at)| at >= heard_at));
             let bucket = self.bucket(shard_id);
             bucket.opens_at = bucket.opens_at.max(Some(at + window));
         }
         let left = self.limit.total.saturating_sub(today);
-        self.limit.remaining = self.limit.remaining.min(left);
+        self.limit.remaining = self.limit.remaining.saturating_sub(since).min(left);
     }
 
     /// Discord was asked again: what others used up is gone for us too. It is not believed when it says
@@ -452,7 +461,7 @@ mod tests {
         let start = Instant::now() + DAY;
         let mut gate = gate(2, 1_000, start);
         let ago = |seconds: u64, shard_id| (start - Duration::from_secs(seconds), shard_id);
-        gate.remember([ago(3_600, 0), ago(2, 3), ago(1, 0)].into_iter(), 0);
+        gate.remember([ago(3_600, 0), ago(2, 3), ago(1, 0)].into_iter(), 0, None);
         // None of them is of this day: Discord's count began anew.
         assert_eq!(gate.limit().remaining, 1_000);
         for shard_id in [0, 1] {
@@ -467,8 +476,21 @@ mod tests {
         let mut gate =
             Gate::new(SessionStartLimit { resets_at: start + DAY / 2, ..gate.limit() }, 50);
         let crashes = (0..940).map(|minute| ago(minute * 60, 0));
-        gate.remember(crashes, 0);
+        gate.remember(crashes, 0, None);
         assert_eq!(gate.limit().remaining, 1_000 - 721, "of the last twelve hours");
+    }
+
+    /// While Discord cannot be asked, what it said to an earlier process still holds, less what went out since.
+    #[test]
+    fn a_restart_goes_by_what_discord_said_last() {
+        let start = Instant::now() + DAY;
+        let mut gate = gate(1, 1_000, start);
+        let ago = |seconds: u64| start - Duration::from_secs(seconds);
+        let heard = SessionStartLimit { remaining: 60, resets_at: start + DAY / 2, ..gate.limit() };
+        let identifies = [ago(300), ago(200), ago(100)].map(|at| (at, 0));
+        gate.remember(identifies.into_iter(), 0, Some((heard, ago(250))));
+        assert_eq!(gate.limit().remaining, 58, "two since then");
+        assert_eq!(gate.limit().resets_at, start + DAY / 2);
     }
 
     #[test]

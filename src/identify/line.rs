@@ -116,17 +116,17 @@ pub(crate) trait Desk: Send + Sync + 'static {
 }
 
 /// The line before a gate, and the task that has to run for it: it ends when the last [`Line`] is
-/// gone. `is_asked` says whether the gate knows what Discord says; otherwise nobody gets through before
-/// Discord was asked.
+/// gone. `is_asked` says whether the gate knows what Discord says now; otherwise nobody gets through before
+/// Discord was asked. `said` is the last that Discord said of this day.
 pub(crate) fn open(
     mut gate: Gate,
     is_asked: bool,
+    mut said: Option<Said>,
     desk: impl Desk,
 ) -> (Line, impl Future<Output = ()> + Send) {
     let (sender, mut requests) = mpsc::unbounded_channel();
     let task = async move {
         let mut asked_at = is_asked.then(Instant::now);
-        let mut said = asked_at.map(|at| Said { remaining: gate.limit().remaining, at });
         let mut question = None;
         loop {
             if asked_at.is_none() && gate.has_line() {

@@ -10,5 +10,5 @@ mod gate;
 #[allow(dead_code)]
 pub(crate) mod line;
 
-pub(crate) use gate::Claim;
+pub(crate) use gate::{Claim, DAY};
 pub use gate::{Gate, GateEvent, SessionStartLimit};

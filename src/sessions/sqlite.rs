@@ -6,13 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
 
 use super::{FRESH, Owner};
 use crate::protocol::GatewayUrl;
 use crate::shard::Session;
 use crate::sqlite;
 
-/// What the tables look like.
+/// What the tables look like, version by version.
+const VERSIONS: [&str; 2] = [TABLES, LIMIT];
+
+/// The first version.
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS session (
         bot TEXT NOT NULL, shard_total INTEGER NOT NULL, shard_id INTEGER NOT NULL,
         token BLOB NOT NULL, identify BLOB NOT NULL,
@@ -28,6 +32,12 @@ const TABLES: &str = "CREATE TABLE IF NOT EXISTS session (
     CREATE TABLE IF NOT EXISTS gateway (
         bot TEXT PRIMARY KEY, url TEXT NOT NULL, shard_total INTEGER NOT NULL,
         starts_per_day INTEGER NOT NULL, max_concurrency INTEGER NOT NULL
+    ) WITHOUT ROWID;";
+
+/// The second one knows what Discord said of the day's session starts.
+const LIMIT: &str = "CREATE TABLE session_start_limit (
+        bot TEXT PRIMARY KEY, remaining INTEGER NOT NULL,
+        resets_at_ms INTEGER NOT NULL, asked_at_ms INTEGER NOT NULL
     ) WITHOUT ROWID;";
 
 /// Patience with another process that writes. Nothing here takes longer than a few milliseconds.
@@ -77,6 +87,17 @@ pub(crate) struct LastStart {
     pub(crate) max_concurrency: u32,
 }
 
+/// What Discord said of the day's session starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SaidLimit {
+    /// Session starts left.
+    pub(crate) remaining: u32,
+    /// Milliseconds since 1970 when all are there again.
+    pub(crate) resets_at_ms: i64,
+    /// Milliseconds since 1970 when that was asked.
+    pub(crate) asked_at_ms: i64,
+}
+
 /// The identifies of a bot, over all processes that share the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct History {
@@ -84,6 +105,8 @@ pub(crate) struct History {
     pub(crate) identifies: Vec<(i64, u32)>,
     /// Those at the end of it that no READY followed.
     pub(crate) unanswered: u32,
+    /// What Discord said last, if that is of today.
+    pub(crate) said: Option<SaidLimit>,
 }
 
 impl SessionFile {
@@ -97,7 +120,7 @@ impl SessionFile {
 
     /// Makes the tables, unless the file is from a later version.
     fn prepare(mut connection: Connection) -> Result<Self, String> {
-        sqlite::migrate(&mut connection, &[TABLES])?;
+        sqlite::migrate(&mut connection, &VERSIONS)?;
         Ok(Self(Mutex::new(connection)))
     }
 
@@ -189,7 +212,7 @@ impl SessionFile {
         let rows = select.query_map(params![bot, now_ms - DAY_MS, now_ms], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, bool>(2)?))
         })?;
-        let mut history = History::default();
+        let mut history = History { said: said(&connection, bot, now_ms)?, ..History::default() };
         for row in rows {
             let (at_ms, shard_id, answered) = row?;
             history.identifies.push((at_ms, shard_id));
@@ -216,6 +239,13 @@ impl SessionFile {
             params![bot, now_ms, shard_id],
         )?;
         transaction.commit()
+    }
+
+    /// Discord said how many session starts are left.
+    pub(crate) fn note_limit(&self, bot: &str, said: SaidLimit) -> rusqlite::Result<()> {
+        let insert = "INSERT OR REPLACE INTO session_start_limit VALUES (?1, ?2, ?3, ?4)";
+        let SaidLimit { remaining, resets_at_ms, asked_at_ms } = said;
+        self.lock().execute(insert, params![bot, remaining, resets_at_ms, asked_at_ms]).map(drop)
     }
 
     /// An identify led to READY: whatever went wrong before is over.
@@ -257,6 +287,17 @@ impl SessionFile {
         // A panic of another thread leaves a transaction that was rolled back.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What Discord said of this day.
+fn said(connection: &Connection, bot: &str, now_ms: i64) -> rusqlite::Result<Option<SaidLimit>> {
+    let select = "SELECT remaining, resets_at_ms, asked_at_ms FROM session_start_limit
+                  WHERE bot = ?1 AND resets_at_ms > ?2 AND asked_at_ms <= ?2";
+    let said = connection.query_row(select, params![bot, now_ms], |row| {
+        let (remaining, resets_at_ms, asked_at_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(SaidLimit { remaining, resets_at_ms, asked_at_ms })
+    });
+    said.optional()
 }
 
 /// One change.
@@ -376,9 +417,32 @@ mod tests {
     }
 
     #[test]
+    fn what_discord_said_of_the_day_is_remembered_until_its_reset() {
+        let file = file();
+        let said =
+            |remaining| SaidLimit { remaining, resets_at_ms: NOW + DAY_MS / 2, asked_at_ms: NOW };
+        file.note_limit("1", said(300)).expect("noted");
+        file.note_limit("1", said(200)).expect("noted");
+        let history = |bot, now| file.history(bot, now).expect("read").said;
+        assert_eq!(history("1", NOW + MINUTE), Some(said(200)));
+        assert_eq!(history("1", NOW + DAY_MS), None, "a new day");
+        assert_eq!(history("1", NOW - MINUTE), None, "the future says nothing");
+        assert_eq!(history("2", NOW + MINUTE), None);
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_brought_up_to_date() {
+        let memory = Connection::open_in_memory().expect("memory");
+        memory.execute_batch(TABLES).expect("tables");
+        memory.pragma_update(None, "user_version", 1).expect("set");
+        let file = SessionFile::prepare(memory).expect("brought up to date");
+        assert_eq!(file.history("1", NOW), Ok(History::default()));
+    }
+
+    #[test]
     fn a_later_versions_file_is_left_alone() {
         let memory = Connection::open_in_memory().expect("memory");
-        memory.pragma_update(None, "user_version", 2).expect("set");
+        memory.pragma_update(None, "user_version", VERSIONS.len() as u32 + 1).expect("set");
         let refused = SessionFile::prepare(memory);
         assert!(refused.expect_err("too new").contains("later version"));
     }

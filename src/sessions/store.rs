@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{History, LastStart, Owner, SessionFile, Stored, Write, wall_ms};
+use super::{History, LastStart, Owner, SaidLimit, SessionFile, Stored, Write, wall_ms};
 use crate::simulation;
 
 /// Patience with a disk while something waits for it.
@@ -66,6 +66,9 @@ pub(crate) trait SessionStore: Send + Sync + fmt::Debug {
 
     /// An identify led to READY.
     fn note_answered(&self, owner: &Owner) -> Storing<'_, ()>;
+
+    /// Discord said how many session starts are left.
+    fn note_limit(&self, owner: &Owner, said: SaidLimit) -> Storing<'_, ()>;
 }
 
 /// A file.
@@ -165,6 +168,11 @@ impl SessionStore for FileStore {
     fn note_answered(&self, owner: &Owner) -> Storing<'_, ()> {
         let bot = owner.bot.clone();
         self.ask(move |file| file.note_answered(&bot))
+    }
+
+    fn note_limit(&self, owner: &Owner, said: SaidLimit) -> Storing<'_, ()> {
+        let bot = owner.bot.clone();
+        self.ask(move |file| file.note_limit(&bot, said))
     }
 }
 

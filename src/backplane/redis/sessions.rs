@@ -1,7 +1,8 @@
 //! Sessions in Redis: any machine can go on with any shard.
 //!
 //! Three hashes for each number of shards, by shard: the sessions, when each was last alive, and the
-//! guilds, which are large and change less often. One more key has what the bot started with.
+//! guilds, which are large and change less often. One more key has what the bot started with, and one what
+//! Discord said of its session starts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -18,7 +19,8 @@ use super::{Redis, said};
 use crate::backplane::{PATIENCE, Trouble};
 use crate::protocol::GatewayUrl;
 use crate::sessions::{
-    FRESH, History, LastStart, Owner, Save, SessionStore, Stored, Storing, Write, wall_ms,
+    FRESH, History, LastStart, Owner, SaidLimit, Save, SessionStore, Stored, Storing, Write,
+    wall_ms,
 };
 use crate::shard::Session;
 
@@ -238,8 +240,17 @@ impl SessionStore for Redis {
     }
 
     fn history(&self, _owner: &Owner) -> Storing<'_, History> {
-        // Whoever has this has the backplane's gate, which counts for all.
-        Box::pin(async { Ok(History::default()) })
+        // Whoever has this has the backplane's gate, which counts the identifies of all.
+        Box::pin(async move {
+            let mut get = redis::cmd("GET");
+            get.arg(self.key("sessions:limit"));
+            let found: Option<String> = self.ask(get).await.map_err(String::from)?;
+            let said = found.and_then(|text| serde_json::from_str::<SaidLimit>(&text).ok());
+            let now_ms = wall_ms();
+            let is_of_today =
+                |said: &SaidLimit| said.asked_at_ms <= now_ms && now_ms < said.resets_at_ms;
+            Ok(History { said: said.filter(is_of_today), ..History::default() })
+        })
     }
 
     fn note_identify(&self, _owner: &Owner, _shard_id: u32) -> Storing<'_, ()> {
@@ -248,5 +259,12 @@ impl SessionStore for Redis {
 
     fn note_answered(&self, _owner: &Owner) -> Storing<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn note_limit(&self, _owner: &Owner, said: SaidLimit) -> Storing<'_, ()> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.key("sessions:limit"));
+        set.arg(serde_json::to_string(&said).unwrap_or_default()).arg("PX").arg(START_KEPT_MS);
+        Box::pin(async move { self.ask::<()>(set).await.map_err(String::from) })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://discord.com/developers/docs/events/gateway#sending-heartbeats>.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -30,6 +31,9 @@ pub(super) fn interval_of_hello(data: &[u8]) -> Result<Duration, String> {
     }
 }
 
+/// Beats that are remembered until their ACK. A link that leaves more unanswered is dead, or its ACKs are lost.
+const MAX_UNACKED: usize = 64;
+
 /// The heartbeat of one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Heart {
@@ -39,6 +43,8 @@ pub(super) struct Heart {
     next: Instant,
     /// When the last beat went out, for the latency.
     last_sent: Option<Instant>,
+    /// When the beats without an ACK went out, oldest first: each gets one, in their order.
+    unacked: VecDeque<Instant>,
     /// When the oldest beat without an answer went out, moved forward by every sign of life.
     unanswered_since: Option<Instant>,
     /// The last regular beat was late by a suspension.
@@ -50,7 +56,14 @@ impl Heart {
     /// the interval, so that shards that came back together do not beat together.
     pub(super) fn new(interval: Duration, now: Instant, rng: &mut fastrand::Rng) -> Self {
         let next = now + interval.mul_f64(rng.f64());
-        Self { interval, next, last_sent: None, unanswered_since: None, woke: false }
+        Self {
+            interval,
+            next,
+            last_sent: None,
+            unacked: VecDeque::new(),
+            unanswered_since: None,
+            woke: false,
+        }
     }
 
     /// When the next regular beat is due.
@@ -83,13 +96,17 @@ impl Heart {
     /// Notes a beat that Discord asked for; the regular ones keep their times.
     pub(super) fn requested_beat(&mut self, now: Instant) {
         self.last_sent = Some(now);
+        self.unacked.truncate(MAX_UNACKED - 1);
+        self.unacked.push_back(now);
         self.unanswered_since.get_or_insert(now);
     }
 
-    /// Notes an ACK; the latency, if it answers a beat.
-    pub(super) fn ack(&mut self, now: Instant) -> Option<Duration> {
+    /// Notes an ACK: when the beat that it answers went out, and the latency. That is counted from the last
+    /// beat, for an ACK that got lost would make it too long ever after.
+    pub(super) fn ack(&mut self, now: Instant) -> (Option<Instant>, Option<Duration>) {
         self.unanswered_since = None;
-        self.last_sent.take().map(|sent| now.duration_since(sent))
+        let latency = self.last_sent.take().map(|sent| now.duration_since(sent));
+        (self.unacked.pop_front(), latency)
     }
 
     /// Notes that something else came: with events flowing, a lost ACK is just that.
@@ -119,6 +136,21 @@ mod tests {
         for bad in ["0", "-1", "1", "999", "\"41250\"", "null", "1e999"] {
             assert!(read(&format!("{{\"heartbeat_interval\":{bad}}}")).is_err(), "{bad}");
         }
+    }
+
+    /// The ACK of an earlier beat proves nothing of what Discord sent after it.
+    #[test]
+    fn each_ack_answers_one_beat() {
+        let now = Instant::now();
+        let mut heart = Heart::new(Duration::from_secs(40), now, &mut fastrand::Rng::with_seed(1));
+        let at = |seconds| now + Duration::from_secs(seconds);
+        heart.beat(at(0));
+        heart.requested_beat(at(5));
+        assert_eq!(heart.ack(at(7)), (Some(at(0)), Some(Duration::from_secs(2))));
+        assert_eq!(heart.ack(at(8)), (Some(at(5)), None));
+        assert_eq!(heart.ack(at(9)), (None, None));
+        (0..500).for_each(|second| heart.requested_beat(at(second)));
+        assert_eq!(heart.unacked.len(), MAX_UNACKED);
     }
 
     /// Scenario 84.

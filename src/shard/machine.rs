@@ -788,9 +788,11 @@ impl Machine {
             Some(OpCode::Hello) if self.phase == Phase::Greeting => self.hello(data, now),
             Some(OpCode::Heartbeat) => self.heartbeat_requested(now),
             Some(OpCode::HeartbeatAck) => {
-                if let Some(latency) = self.heart.as_mut().and_then(|heart| heart.ack(now)) {
+                let (beat_at, latency) =
+                    self.heart.as_mut().map_or((None, None), |heart| heart.ack(now));
+                self.acked_beat_at = beat_at.or(self.acked_beat_at);
+                if let Some(latency) = latency {
                     self.latency = Some(latency);
-                    self.acked_beat_at = now.checked_sub(latency);
                     self.push(Output::Measured(Measure::HeartbeatLatency, latency));
                 }
             }

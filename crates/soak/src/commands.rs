@@ -46,6 +46,10 @@ impl Host<'_> {
 
     /// Asks for another number of shards.
     pub(crate) fn reshard(&mut self, shards: u32) {
+        // Both sets may first get through at the same time, and then only the client can tell which is which.
+        if let Some(total) = self.shard_total() {
+            self.first_totals.entry(self.restarts.len()).or_insert(total);
+        }
         if let Some(id) = self.send(&json!({"type": "reshard", "shards": shards})) {
             self.resharding.insert(id);
         }
@@ -70,10 +74,10 @@ impl Host<'_> {
         self.failed.push(why);
     }
 
-    /// How many shards the bot has now.
-    pub(crate) fn shard_total(&self) -> u32 {
+    /// How many shards the bot has now, once it has any.
+    pub(crate) fn shard_total(&self) -> Option<u32> {
         let total = host::json(self.client.status_json().as_bytes())["shard_total"].as_u64();
-        total.and_then(|total| u32::try_from(total).ok()).unwrap_or(self.world.shards)
+        total.and_then(|total| u32::try_from(total).ok())
     }
 
     /// Sends a command; refusals that can be helped are problems.

@@ -68,6 +68,8 @@ pub(crate) struct Host<'a> {
     pub(crate) resharded: u64,
     /// When another set of shards took over, and how many they are.
     pub(crate) switches: Vec<(Duration, u32)>,
+    /// By life: how many shards the set had that it began with, if the bot was to be resharded in it.
+    pub(crate) first_totals: BTreeMap<usize, u32>,
     /// Commands without a reply.
     pub(crate) open: BTreeSet<u64>,
     /// Commands that were answered.
@@ -113,6 +115,7 @@ impl<'a> Host<'a> {
             failed: Vec::new(),
             resharded: 0,
             switches: Vec::new(),
+            first_totals: BTreeMap::new(),
             open: BTreeSet::new(),
             replies: 0,
             dropped: 0,

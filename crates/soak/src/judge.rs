@@ -53,7 +53,7 @@ pub(crate) fn judge(
     simulator.look(|seen| {
         if world.reshards.is_some() {
             let died = host.died.last().copied().unwrap_or_default();
-            let charges = Charges::new(seen, &host.restarts, &host.switches);
+            let charges = Charges::new(seen, &host.restarts, &host.first_totals, &host.switches);
             problems.extend(host.numbers.missing(seen, &charges, died));
         }
         nothing_lost(host, world, seen, &mut problems);

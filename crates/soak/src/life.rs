@@ -245,7 +245,8 @@ impl<'a> Life<'a> {
             What::Reshard(shards) => self.host.reshard(*shards),
             What::Burst(count) => (0..*count).for_each(|_| self.host.gateway_command()),
             What::RestartShard { shard, resume } => {
-                self.host.restart_shard(shard % self.host.shard_total(), *resume);
+                let total = self.host.shard_total().unwrap_or(self.world.shards);
+                self.host.restart_shard(shard % total, *resume);
             }
             What::Frozen => {
                 let from = self.simulator.now();

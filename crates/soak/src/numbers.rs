@@ -79,10 +79,20 @@ impl Numbers {
 pub(crate) struct Charges(BTreeMap<Duration, u32>);
 
 impl Charges {
-    /// The sets that took over are known to the host, that of each start to the simulator.
-    pub(crate) fn new(seen: &Seen, starts: &[Duration], switches: &[(Duration, u32)]) -> Self {
+    /// The sets that took over are known to the host, and by life those of starts with a reshard; those of
+    /// other starts to the simulator.
+    pub(crate) fn new(
+        seen: &Seen,
+        starts: &[Duration],
+        first: &BTreeMap<usize, u32>,
+        switches: &[(Duration, u32)],
+    ) -> Self {
         let mut charges: BTreeMap<Duration, u32> = switches.iter().copied().collect();
-        for start in [Duration::ZERO].iter().chain(starts) {
+        for (life, start) in [Duration::ZERO].iter().chain(starts).enumerate() {
+            if let Some(total) = first.get(&life) {
+                charges.insert(*start, *total);
+                continue;
+            }
             let identifies = seen.identifies.iter().map(|it| (it.at, Some(it.shard), &it.outcome));
             let resumes = seen.resumes.iter().map(|it| (it.at, it.shard, &it.outcome));
             let began =

@@ -62,7 +62,7 @@ impl Life<'_> {
             self.host.poll();
             // A person has mended what was wrong.
             while let Some((shard, _)) = self.host.fatal.pop_first() {
-                if shard < self.host.shard_total() {
+                if shard < self.host.shard_total().unwrap_or(self.world.shards) {
                     self.host.restart_shard(shard, false);
                 }
             }

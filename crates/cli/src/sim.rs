@@ -44,10 +44,15 @@ pub(crate) struct Arguments {
     /// The bot token; without it one that is printed
     #[arg(long, env = "SHARDWRIGHT_SIM_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Send a recording of so many events to every connection, as fast as it reads, in place of a
-    /// session: for measurements
-    #[arg(long, value_name = "EVENTS", default_value_t = 0, conflicts_with = "events_per_second")]
+    /// Send a recording of so many events to every connection, as fast as it reads (or with
+    /// --events-per-second), in place of a session: for measurements. The events begin when --shards
+    /// connections are there
+    #[arg(long, value_name = "EVENTS", default_value_t = 0)]
     replay: u32,
+    /// Where to write when each event of the last recording left that was sent with a pace
+    /// (--events-per-second): nanoseconds since 1970, one per line
+    #[arg(long, value_name = "FILE", requires = "replay")]
+    replay_times: Option<PathBuf>,
     /// Faults and other actions to carry out at their times, a TOML or JSON file
     #[arg(long)]
     script: Option<PathBuf>,
@@ -94,7 +99,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         tokio::spawn(simulator.play(script));
     }
     if arguments.replay > 0 {
-        tokio::spawn(tell_of_replays(simulator.clone()));
+        tokio::spawn(tell_of_replays(simulator.clone(), arguments.replay_times));
     }
     interrupted()?.await;
     server.shutdown().await;
@@ -116,14 +121,21 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// Says of every connection that has ended what the server's part of it cost: whoever measures a client
 /// has to know that it did not wait for the server. Where connections overlap, the sum is right.
-async fn tell_of_replays(simulator: Simulator) {
+async fn tell_of_replays(simulator: Simulator, times: Option<PathBuf>) {
     let mut before = cpu_seconds();
     for number in 1.. {
         let ended = simulator.wait_for(|seen| {
             let record = seen.connections.get(&number)?;
-            record.closed.as_ref().map(|_| (record.compression, record.payloads_out))
+            let sent = || record.sent_unix_ns.clone();
+            record.closed.as_ref().map(|_| (record.compression, record.payloads_out, sent()))
         });
-        let (compression, payloads) = ended.await;
+        let (compression, payloads, sent_unix_ns) = ended.await;
+        if let Some(path) = times.as_ref().filter(|_| !sent_unix_ns.is_empty()) {
+            let text: String = sent_unix_ns.iter().map(|at| format!("{at}\n")).collect();
+            if let Err(error) = std::fs::write(path, text) {
+                eprintln!("{}: {error}", path.display());
+            }
+        }
         let now = cpu_seconds();
         let cost = now - before;
         println!(

@@ -59,8 +59,9 @@ pub struct Options {
     pub events_per_second: f64,
 
     /// Instead of a session every gateway connection gets a recording with so many events of
-    /// traffic, as fast as it reads: HELLO, after any IDENTIFY a READY and the guilds, then the
-    /// events. It is encoded beforehand for every transport compression, from the same options
+    /// traffic: HELLO, after any IDENTIFY a READY and the guilds, and when as many connections as there
+    /// are recommended shards have identified, the events; `events_per_second` on each connection or, with
+    /// 0, as fast as it reads. It is encoded beforehand for every transport compression, from the same options
     /// always the same bytes. Nothing else a client sends is answered, no limits of IDENTIFY apply,
     /// and of the actions on connections only drops work. Up to [`MAX_RECORDED_EVENTS`]; 0 for a
     /// gateway that lives.

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Arrived, Client, QUERY, call, simulator};
 use serde_json::{Value, json};
 use shardwright_sim::{Options, Simulator};
@@ -126,4 +128,46 @@ async fn a_client_may_leave_in_the_middle_and_rest_goes_on() {
 fn events_need_somewhere_to_happen() {
     let nowhere = Options { recorded_events: 1, guilds: 0, ..Options::default() };
     assert_eq!(nowhere.check().unwrap_err().option, "recorded_events");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_events_wait_for_the_whole_fleet() {
+    let simulator =
+        simulator(Options { recorded_events: 5, recommended_shards: 2, ..Options::default() });
+    let last = 1 + simulator.guilds().len() as u64;
+    let (gone, _) = Client::ready(&simulator, [1, 2]).await;
+    drop(gone);
+    simulator.wait_until(|seen| seen.counts.closed == 1).await;
+    let (mut first, _) = Client::ready(&simulator, [0, 2]).await;
+    let (mut second, _) = Client::ready(&simulator, [1, 2]).await;
+    for seq in [last, last + 5] {
+        for client in [&mut first, &mut second] {
+            while client.seq != Some(seq) {
+                client.payload().await;
+            }
+        }
+    }
+    // The next fleet waits again.
+    let (mut alone, _) = Client::ready(&simulator, [0, 2]).await;
+    while alone.seq < Some(last) {
+        alone.payload().await;
+    }
+    assert!(tokio::time::timeout(Duration::from_secs(1), alone.payload()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_recording_has_a_pace_if_it_is_given_one() {
+    let options = Options { recorded_events: 20, events_per_second: 1_000.0, ..Options::default() };
+    let simulator = simulator(options);
+    let began = Instant::now();
+    let (mut client, _) = Client::ready(&simulator, [0, 1]).await;
+    while client.seq != Some(1 + 8 + 20) {
+        client.payload().await;
+    }
+    client.close(1000).await;
+    simulator.wait_until(|seen| seen.counts.closed == 1).await;
+    let sent = simulator.look(|seen| seen.connections[&1].sent_unix_ns.clone());
+    assert_eq!(sent.len(), 20);
+    assert!(sent.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(began.elapsed() >= Duration::from_millis(20), "{sent:?}");
 }

@@ -38,6 +38,9 @@ const MANY_RESUMES: usize = 5;
 /// How long a lost answer can matter for a limit of REST.
 const LIMIT_MEMORY: Duration = Duration::from_secs(60);
 
+/// How long it matters for one what the host used up before it was started anew.
+const RESTART_MEMORY: Duration = Duration::from_secs(5);
+
 /// Samples below which chance proves nothing.
 const MANY: usize = 60;
 
@@ -61,7 +64,7 @@ pub(crate) fn judge(
         budget_kept(world, host, seen, &mut problems);
         first_beats_spread(seen, &mut problems);
         for violation in &seen.violations {
-            if !excused(violation, world, seen, freezes) {
+            if !excused(violation, world, seen, freezes, &host.restarts) {
                 problems.push(describe(violation));
             }
         }
@@ -260,7 +263,13 @@ fn queue_bounded(host: &Host<'_>, world: &World, problems: &mut Vec<String>) {
 }
 
 /// Whether the world itself made the client break a rule.
-fn excused(violation: &ViolationRecord, world: &World, seen: &Seen, freezes: &[Freeze]) -> bool {
+fn excused(
+    violation: &ViolationRecord,
+    world: &World,
+    seen: &Seen,
+    freezes: &[Freeze],
+    restarts: &[Duration],
+) -> bool {
     let interval = Duration::from_millis(world.options.heartbeat_interval_ms);
     let frozen = || {
         freezes
@@ -268,14 +277,21 @@ fn excused(violation: &ViolationRecord, world: &World, seen: &Seen, freezes: &[F
             .any(|freeze| violation.at >= freeze.from && violation.at <= freeze.to + interval)
     };
     match violation.rule {
+        // What the host says goes out before what came meanwhile was read, that the session has ended too.
+        Rule::NotAuthenticated if frozen() => true,
         // A machine that stands still sends nothing.
         Rule::HeartbeatLate | Rule::HeartbeatMissed | Rule::HeartbeatRequestIgnored if frozen() => {
             true
         }
-        // An answer that was lost took along what it said of the limit.
-        Rule::RestLimitExceeded => seen.rest.iter().any(|call| {
-            call.status == 0 && call.at <= violation.at && violation.at <= call.at + LIMIT_MEMORY
-        }),
+        // An answer that was lost took along what it said of the limit; and a new process does not know what
+        // the last one used up.
+        Rule::RestLimitExceeded => {
+            let lost = seen.rest.iter().filter(|call| call.status == 0).map(|call| call.at);
+            let mut forgot = lost
+                .map(|at| (at, LIMIT_MEMORY))
+                .chain(restarts.iter().map(|at| (*at, RESTART_MEMORY)));
+            forgot.any(|(at, memory)| at <= violation.at && violation.at <= at + memory)
+        }
         // A host that does not keep up leaves the socket unread, and with it what Discord asks or says.
         Rule::HeartbeatRequestIgnored | Rule::HeartbeatSeq | Rule::NotAuthenticated => {
             world.may_block()

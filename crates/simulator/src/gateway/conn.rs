@@ -94,6 +94,8 @@ pub(crate) struct Conn {
     pub(crate) greeted: bool,
     /// When READY or RESUMED was handed to the socket.
     pub(crate) ready: Option<Duration>,
+    /// READY or RESUMED is being written, which may take seconds on a slow line.
+    pub(crate) ready_leaves: bool,
     pub(crate) gate: Gate,
     /// Payloads outside the log.
     pub(crate) waiting: VecDeque<Out>,

@@ -65,8 +65,8 @@ pub(crate) async fn run<IO>(
     }
     let (read, write) = tokio::io::split(io);
     if let Some(recording) = &shared.recording {
-        let track = recording.track(opened.transport);
-        return playback::run(&shared, id, FrameReader::new(read, first), write, track).await;
+        let reader = FrameReader::new(read, first);
+        return playback::run(&shared, id, reader, write, recording, opened.transport).await;
     }
     let reading = read_loop(&shared, id, FrameReader::new(read, first));
     let writing = write_loop(&shared, opened, write);

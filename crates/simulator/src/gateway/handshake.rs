@@ -133,6 +133,7 @@ impl State {
             closed: None,
             bytes_out: 0,
             payloads_out: 0,
+            sent_unix_ns: Vec::new(),
         };
         let key = text(header::SEC_WEBSOCKET_KEY)
             .filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16));
@@ -206,6 +207,7 @@ impl State {
             replay_until: 0,
             greeted: false,
             ready: None,
+            ready_leaves: false,
             gate: Gate::Open,
             waiting: VecDeque::new(),
             delayed: BTreeMap::new(),

@@ -38,6 +38,9 @@ impl State {
     pub(crate) fn take(&mut self, id: u64) -> Turn {
         let now = self.clock.now();
         let Some(conn) = self.gateway.connections.get_mut(&id) else { return Turn::End };
+        if std::mem::take(&mut conn.ready_leaves) {
+            conn.ready = Some(now);
+        }
         conn.release(now);
         let mut out: Vec<Out> = conn.waiting.drain(..).collect();
         if !conn.greeted && out.iter().any(|out| matches!(out, Out::Hello(_))) {
@@ -73,12 +76,12 @@ impl State {
                 conn.dispatched += 1;
                 match &*entry.t {
                     "READY" => {
-                        conn.ready = Some(now);
+                        (conn.ready, conn.ready_leaves) = (Some(now), true);
                         self.seen.counts.readies += 1;
                         self.seen.changed = true;
                     }
                     "RESUMED" => {
-                        conn.ready = Some(now);
+                        (conn.ready, conn.ready_leaves) = (Some(now), true);
                         self.seen.changed = true;
                     }
                     _ if entry.seq <= conn.replay_until => self.seen.counts.replayed += 1,

@@ -1,15 +1,23 @@
 //! The task of a connection that gets a [recording](super::recording) in place of a session.
 
+use std::io;
 use std::pin::pin;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use super::close::Close;
+use super::compression::Transport;
 use super::frame::{self, FrameError, FrameReader, Incoming};
-use super::recording::Track;
+use super::recording::{Recording, Track};
 use crate::ledger::{By, Outcome};
 use crate::state::{Shared, State};
+
+/// Waits as long as this are slept through; tokio's clock is too coarse for shorter ones.
+const SLEPT: Duration = Duration::from_millis(2);
 
 /// Plays a recording to a client, to the end of its connection.
 pub(super) async fn run<R, W>(
@@ -17,7 +25,8 @@ pub(super) async fn run<R, W>(
     id: u64,
     mut reader: FrameReader<R>,
     mut io: W,
-    track: &Track,
+    recording: &Recording,
+    transport: Transport,
 ) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -25,7 +34,7 @@ pub(super) async fn run<R, W>(
     let end = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return,
-        end = play(shared, id, &mut reader, &mut io, track) => end,
+        end = play(shared, id, &mut reader, &mut io, recording, transport) => end,
     };
     let (code, reason) = match end {
         Ok(Incoming::Close { code, reason }) => (code, reason),
@@ -42,12 +51,14 @@ async fn play<R, W>(
     id: u64,
     reader: &mut FrameReader<R>,
     io: &mut W,
-    track: &Track,
+    recording: &Recording,
+    transport: Transport,
 ) -> Result<Incoming, FrameError>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let track = recording.track(transport);
     io.write_all(&track.hello).await?;
     loop {
         let message = match reader.next().await? {
@@ -69,15 +80,23 @@ where
             }
         }
     }
+    let pace = shared.with(|state| state.options.events_per_second);
     let end = {
-        let mut writing = pin!(io.write_all(&track.rest));
+        let mut writing = pin!(async {
+            io.write_all(&track.intro).await?;
+            recording.wait_for_others().await;
+            if pace > 0.0 {
+                return write_paced(io, track, pace).await;
+            }
+            io.write_all(&track.events).await.map(|()| Vec::new())
+        });
         let mut written = false;
         loop {
             tokio::select! {
                 result = &mut writing, if !written => {
-                    result?;
+                    let sent_unix_ns = result?;
                     written = true;
-                    shared.with(|state| state.played(id, track));
+                    shared.with(|state| state.played(id, track, sent_unix_ns));
                 }
                 incoming = reader.next() => match incoming? {
                     // In the middle of a frame there is no room for an answer.
@@ -90,6 +109,30 @@ where
         }
     };
     answer(io, end).await
+}
+
+/// Writes so many events per second; when each left, in nanoseconds since 1970. What is late goes out at once, so
+/// that the pace is kept on the whole.
+async fn write_paced<W: AsyncWrite + Unpin>(
+    io: &mut W,
+    track: &Track,
+    events_per_second: f64,
+) -> io::Result<Vec<u64>> {
+    let step = Duration::from_secs_f64(1.0 / events_per_second);
+    let mut due = Instant::now();
+    let mut sent_unix_ns = Vec::with_capacity(track.ends.len());
+    let mut from = 0;
+    for &end in &track.ends {
+        due += step;
+        while let Some(left) = due.checked_duration_since(Instant::now()) {
+            if left >= SLEPT { sleep(left).await } else { yield_now().await }
+        }
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        sent_unix_ns.push(since.as_nanos() as u64);
+        io.write_all(&track.events[from..end]).await?;
+        from = end;
+    }
+    Ok(sent_unix_ns)
 }
 
 /// Answers the client's close frame with the same code.
@@ -131,13 +174,14 @@ impl State {
     }
 
     /// Notes that a client was sent the whole recording.
-    fn played(&mut self, id: u64, track: &Track) {
+    fn played(&mut self, id: u64, track: &Track, sent_unix_ns: Vec<u64>) {
         self.seen.counts.readies += 1;
         self.seen.counts.bytes_out += track.payload_bytes;
         self.seen.counts.payloads_out += track.payloads;
         self.seen.update(id, |record| {
             record.bytes_out += track.payload_bytes;
             record.payloads_out += track.payloads;
+            record.sent_unix_ns = sent_unix_ns;
         });
     }
 }

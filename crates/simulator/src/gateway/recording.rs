@@ -4,11 +4,13 @@
 //! It begins with HELLO; behind it stand READY, the guilds and the numbered events, each a
 //! websocket frame of its own and compressed by itself, as on any connection. What is in it depends
 //! on the options that make the world and on the number of events, on no clock and no client: every
-//! connection gets the same bytes. So READY names no shard, and nobody can resume.
+//! connection gets the same bytes. So READY names no shard, and nobody can resume. The events begin when
+//! as many connections have identified as there are recommended shards, so that they meet a whole fleet.
 
 use std::io;
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::compression::{Encoder, Transport};
 use super::dispatch::{control_text, dispatch_text};
@@ -42,9 +44,47 @@ const VIEWER: Viewer = Viewer { intents: intents::ALL, large_threshold: 250 };
 #[derive(Debug)]
 pub(crate) struct Recording {
     tracks: [Track; 3],
+    /// Connections that the events wait for.
+    shards: u32,
+    line: watch::Sender<Line>,
+}
+
+/// The connections that wait for others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Line {
+    waiting: u32,
+    /// Times that the events began.
+    begun: u64,
+}
+
+/// A connection that waits for others. One that leaves is not counted any more.
+struct Place<'a> {
+    line: &'a watch::Sender<Line>,
+    begun: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.line.send_modify(|line| line.waiting -= u32::from(line.begun == self.begun));
+    }
 }
 
 impl Recording {
+    /// Waits for the other connections of the fleet.
+    pub(crate) async fn wait_for_others(&self) {
+        let mut line = self.line.subscribe();
+        let begun = line.borrow().begun;
+        let _place = Place { line: &self.line, begun };
+        self.line.send_modify(|line| {
+            line.waiting += 1;
+            if line.waiting >= self.shards {
+                *line = Line { waiting: 0, begun: line.begun + 1 };
+            }
+        });
+        // The sender is there for as long as this is.
+        let _ = line.wait_for(|line| line.begun > begun).await;
+    }
+
     /// The connection for one transport.
     pub(crate) fn track(&self, transport: Transport) -> &Track {
         &self.tracks[transport as usize]
@@ -56,9 +96,13 @@ impl Recording {
 pub(crate) struct Track {
     /// What is sent at once: HELLO.
     pub(crate) hello: Vec<u8>,
-    /// What is sent after IDENTIFY.
-    pub(crate) rest: Vec<u8>,
-    /// Payloads in `rest`.
+    /// What is sent after IDENTIFY: READY and the guilds.
+    pub(crate) intro: Vec<u8>,
+    /// The events.
+    pub(crate) events: Vec<u8>,
+    /// Where each of them ends.
+    pub(crate) ends: Vec<usize>,
+    /// Payloads in all.
     pub(crate) payloads: u64,
     /// Bytes of them inside the frames.
     pub(crate) payload_bytes: u64,
@@ -75,7 +119,7 @@ impl Recorder {
         let mut recorder =
             Self { encoder: Encoder::new(transport, options)?, track: Track::default() };
         recorder.add(&control_text(10, &hello_d(&json!(HEARTBEAT_INTERVAL_MS))))?;
-        let hello = std::mem::take(&mut recorder.track).rest;
+        let hello = std::mem::take(&mut recorder.track).events;
         recorder.track.hello = hello;
         Ok(recorder)
     }
@@ -83,7 +127,8 @@ impl Recorder {
     fn add(&mut self, payload: &str) -> io::Result<()> {
         let mut message = Vec::new();
         let code = self.encoder.encode(payload, &mut message)?;
-        frame::write(&mut self.track.rest, true, code, &message);
+        frame::write(&mut self.track.events, true, code, &message);
+        self.track.ends.push(self.track.events.len());
         self.track.payloads += 1;
         self.track.payload_bytes += message.len() as u64;
         Ok(())
@@ -100,16 +145,22 @@ impl State {
             recorder(Transport::ZstdStream)?,
         ];
         let mut seq = 0;
-        let mut add = |t: &str, d: &str| {
+        let mut add = |recorders: &mut [Recorder], t: &str, d: &str| {
             seq += 1;
             let payload = dispatch_text(t, seq, d);
             recorders.iter_mut().try_for_each(|recorder| recorder.add(&payload))
         };
         let guilds: Vec<u32> = self.guilds().collect();
-        add("READY", &self.ready(10, "recorded".into(), RESUME_URL.into(), None, &guilds))?;
+        let ready = self.ready(10, "recorded".into(), RESUME_URL.into(), None, &guilds);
+        add(&mut recorders, "READY", &ready)?;
         let live = GuildLive::default();
         for guild in &guilds {
-            add("GUILD_CREATE", &self.world.guild_create(*guild, &live, VIEWER))?;
+            let created = self.world.guild_create(*guild, &live, VIEWER);
+            add(&mut recorders, "GUILD_CREATE", &created)?;
+        }
+        for Recorder { track, .. } in &mut recorders {
+            track.intro = std::mem::take(&mut track.events);
+            track.ends.clear();
         }
 
         let world = &self.world;
@@ -128,8 +179,10 @@ impl State {
                 let reacted = here.map(|message| (message.id, message.author));
                 scene.event(world, &live, number, unix_ms, reacted)
             };
-            add(scene.what.t(), &d)?;
+            add(&mut recorders, scene.what.t(), &d)?;
         }
-        Ok(Recording { tracks: recorders.map(|recorder| recorder.track) })
+        let tracks = recorders.map(|recorder| recorder.track);
+        let shards = self.options.recommended_shards;
+        Ok(Recording { tracks, shards, line: watch::Sender::default() })
     }
 }

@@ -55,6 +55,9 @@ pub struct ConnectionRecord {
     pub bytes_out: u64,
     /// Payloads sent.
     pub payloads_out: u64,
+    /// When each event of a recording with a pace left, in nanoseconds since 1970.
+    #[serde(skip)]
+    pub sent_unix_ns: Vec<u64>,
 }
 
 impl ConnectionRecord {

@@ -79,8 +79,8 @@ class Run:
 class Simulator(drive.AnySimulator):
     """One that plays a recording to whoever connects."""
 
-    def __init__(self, program, events):
-        super().__init__(program, "--replay", str(events))
+    def __init__(self, program, events, *options):
+        super().__init__(program, "--replay", str(events), *options)
         self.connections = 0
 
     def cost(self, connections):
@@ -90,17 +90,19 @@ class Simulator(drive.AnySimulator):
         return float(self.expect(line, "what a connection cost it")[0][1])
 
 
-def run(client, compression, events, number, simulator, prefix):
-    """Runs a client once."""
+def run(client, compression, events, number, simulator, prefix, shards=1, times=None):
+    """Runs a client once; `times` is a file for when it took each event."""
     events = max(1, events // client.share)
     library = prefix / "lib" / "libshardwright.so"
     env = {key: value for key, value in os.environ.items() if not key.startswith("SHARDWRIGHT_")}
     env.update(
         DISCORD_TOKEN=simulator.token, SIMULATOR_API_URL=simulator.api_url, SIMULATOR_GATEWAY_URL=simulator.gateway_url,
-        SHARDWRIGHT_API_URL=simulator.api_url, SHARDWRIGHT_LIBRARY=str(library), SHARDWRIGHT_SHARDS="1",
+        SHARDWRIGHT_API_URL=simulator.api_url, SHARDWRIGHT_LIBRARY=str(library), SHARDWRIGHT_SHARDS=str(shards),
         BENCH_EVENTS=str(events), BENCH_COMPRESSION=compression, BENCH_WAY=client.way,
         PYTHONPATH=f"{BENCHES}:{REPOSITORY / 'bindings' / 'python' / 'src'}", PYTHONDONTWRITEBYTECODE="1",
         JULIA_DEPOT_PATH=str(FOLDER / "depot"))
+    if times:
+        env["BENCH_TIMES"] = str(times)
     command = [part.replace("{}", compression) for part in client.command]
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -116,4 +118,4 @@ def run(client, compression, events, number, simulator, prefix):
         raise drive.Failure(f"{client.name}, {compression}: took {figures['events']} of {events} events")
     return Run(
         number, client.name, figures["client"], compression, events, figures["cpu_s"] / events * 1e6,
-        simulator.cost(client.connections) / events * 1e6, events / figures["wall_s"], figures["peak_kib"] / 1024)
+        simulator.cost(client.connections * shards) / events * 1e6, events / figures["wall_s"], figures["peak_kib"] / 1024)

@@ -1,4 +1,5 @@
-/* A bot in C that takes every event, as benches/bench.py asks for it. BENCH_WAY is the batch, 1 or 256. */
+/* A bot in C that takes every event, as benches/bench.py asks for it. BENCH_WAY is the batch, 1 or 256. With BENCH_TIMES
+   it writes there when it took each of them, in nanoseconds since 1970. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,20 @@ static double wall_s(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static uint64_t unix_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void write_times(const char *path, const uint64_t *times, size_t count) {
+    FILE *file = fopen(path, "w");
+    for (size_t i = 0; file != NULL && i < count; i++)
+        fprintf(file, "%llu\n", (unsigned long long)times[i]);
+    if (file == NULL || fclose(file) != 0)
+        perror(path);
+}
+
 /* Not from getrusage: there it begins with the memory of whoever started the process. */
 static long peak_kib(void) {
     char line[256];
@@ -57,6 +72,8 @@ int main(void) {
     static shard_event taken[256];
     if (events < 1 || batch < 1 || batch > sizeof taken / sizeof *taken)
         return 2;
+    const char *times_file = getenv("BENCH_TIMES");
+    uint64_t *times = times_file ? calloc((size_t)events, sizeof *times) : NULL;
     char config[512];
     snprintf(config, sizeof config,
              "{\"intents\": 131071, \"compression\": \"%s\", \"log\": {\"to\": \"none\"},"
@@ -74,6 +91,7 @@ int main(void) {
                                    : shard_client_poll_events(client, taken, batch, -1);
         if (count < 0)
             fail("poll");
+        uint64_t now = times ? unix_ns() : 0;
         for (int32_t i = 0; i < count && left > 0; i++) {
             if (taken[i].kind == SHARD_EVENT_FATAL)
                 return 1;
@@ -83,6 +101,8 @@ int main(void) {
                 cpu = cpu_s();
                 wall = wall_s();
             }
+            if (times)
+                times[events - left - 1] = now;
             sum += taken[i].data_len + taken[i].data[0];
         }
         shard_events_release(taken, (size_t)count);
@@ -91,6 +111,9 @@ int main(void) {
     wall = wall_s() - wall;
     printf("{\"client\":\"%s, C\",\"events\":%ld,\"cpu_s\":%.6f,\"wall_s\":%.6f,\"peak_kib\":%ld}\n",
            shard_version(), events, cpu, wall, peak_kib());
+    if (times)
+        write_times(times_file, times, (size_t)events);
+    free(times);
     shard_client_stop(client, SHARD_STOP_CLOSE, -1);
     shard_client_free(client);
     return sum == 0;

@@ -51,6 +51,8 @@ pub(crate) struct Host<'a> {
     hand: Vec<Event>,
     /// Whether the client stops or has stopped, and since when.
     pub(crate) stopping: Option<Duration>,
+    /// Whether it ends its sessions, those too that it has not heard of yet.
+    closes: bool,
     /// Whether nobody looks at its events any more.
     is_dead: bool,
     /// Whether its stream of events has ended.
@@ -102,6 +104,7 @@ impl<'a> Host<'a> {
             client: started(world, weather, disk.as_ref()),
             disk,
             hand: Vec::new(),
+            closes: false,
             is_dead: false,
             world,
             simulator: simulator.clone(),
@@ -137,9 +140,7 @@ impl<'a> Host<'a> {
     pub(crate) fn stop(&mut self, mode: StopMode) {
         self.stopping.get_or_insert(self.simulator.now());
         self.client.stop(mode);
-        if mode == StopMode::Close {
-            self.sessions.values_mut().for_each(|log| log.given_up = true);
-        }
+        self.closes |= mode == StopMode::Close;
     }
 
     /// Dies: what was written by now is all that is left of it. Only for a host that keeps its sessions.
@@ -172,13 +173,13 @@ impl<'a> Host<'a> {
         let is_stale = self.stopping.is_some_and(|since| now > since + STALE);
         for log in self.sessions.values_mut() {
             log.last = 0;
-            log.given_up |= self.disk.is_none() || is_stale;
+            log.given_up |= self.closes || self.disk.is_none() || is_stale;
         }
         if !std::mem::take(&mut self.resharding).is_empty() {
             self.numbers.cut_short.insert(self.restarts.len());
         }
         self.client = started(self.world, &self.weather, self.disk.as_ref());
-        (self.stopping, self.closed, self.is_dead) = (None, false, false);
+        (self.stopping, self.closed, self.closes, self.is_dead) = (None, false, false, false);
         self.shards.clear();
         self.fatal.clear();
         self.restarts.push(now);

@@ -1,7 +1,8 @@
 //! What a client needed for the events of a recording, measured by itself: processor time of the whole
-//! process and time on the wall, from the first event to the last, and the peak of its memory.
+//! process and time on the wall, from the first event to the last, and the peak of its memory. With
+//! `BENCH_TIMES` it writes there when it got each of them, in nanoseconds since 1970.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use std::{env, fs, process};
 
 use anyhow::Context;
@@ -14,13 +15,15 @@ pub struct Meter {
     events: u64,
     left: u64,
     began: Option<(f64, Instant)>,
+    times: Option<Vec<u128>>,
 }
 
 impl Meter {
     /// A meter for as many events as the environment says.
     pub fn new(client: &'static str) -> anyhow::Result<Self> {
         let events = variable("BENCH_EVENTS")?.parse()?;
-        Ok(Self { client, events, left: events, began: None })
+        let times = env::var_os("BENCH_TIMES").map(|_| Vec::with_capacity(events as usize));
+        Ok(Self { client, events, left: events, began: None, times })
     }
 
     /// To be called for every dispatch.
@@ -34,6 +37,10 @@ impl Meter {
     pub fn event(&mut self) {
         if self.began.is_none() {
             self.began = Some((cpu_s(), Instant::now()));
+        }
+        if let Some(times) = &mut self.times {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            times.push(since.map_or(0, |since| since.as_nanos()));
         }
         self.left -= 1;
         if self.left == 0 {
@@ -51,6 +58,10 @@ impl Meter {
             wall.elapsed().as_secs_f64(),
             peak_kib()
         );
+        if let (Some(times), Some(path)) = (&self.times, env::var_os("BENCH_TIMES")) {
+            let text: String = times.iter().map(|at| format!("{at}\n")).collect();
+            fs::write(path, text).expect("a file that can be written");
+        }
         process::exit(0)
     }
 }

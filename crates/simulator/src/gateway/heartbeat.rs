@@ -63,7 +63,7 @@ impl State {
                 broken.push((Rule::HeartbeatSeq, detail));
             }
             conn.last_beat_seq = seq;
-            let long_ready = conn.ready.is_some_and(|at| now > at + late);
+            let long_ready = !conn.ready_leaves && conn.ready.is_some_and(|at| now > at + late);
             if seq.is_none() && long_ready {
                 broken.push((Rule::HeartbeatSeq, "d is null long after READY".to_owned()));
             }

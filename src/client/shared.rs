@@ -33,7 +33,7 @@ use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
 use crate::shard::{CollectedBytes, Measure, Outcome, ShardState, StateChange, StopMode};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -211,17 +211,15 @@ impl Shared {
                 | Command::Reshard { .. }
                 | Command::Store(_)
         );
-        if matches!(command, Command::Backplane(_)) && self.post.is_none() {
-            return Err(post::missing());
+        match command {
+            Command::Backplane(_) if self.post.is_none() => return Err(post::missing()),
+            Command::Store(_) if self.store.is_none() => return Err(store::missing()),
+            _ => {}
         }
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
             Stage::Stopped { .. } => Err(Error::new(ErrorKind::Closed, "the client has stopped")),
-            _ if matches!(command, Command::Store(_)) && self.store.is_none() => {
-                let text = "this client has no store; set `store` in its configuration";
-                Err(Error::new(ErrorKind::State, text))
-            }
             Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
                 let id = self.replies.open()?;
                 self.spawn(runtime, id, command);
@@ -302,12 +300,13 @@ impl Shared {
                     Some(post) => post.carry_out(*request, &shared).await,
                     None => Err(post::missing()),
                 },
-                Command::Store(request) => {
-                    // Without one it was not accepted.
-                    let Some(store) = &shared.store else { return };
-                    let reply = store.run(&request).await;
-                    reply.map(|(status, data)| (status, data.into()))
-                }
+                Command::Store(request) => match &shared.store {
+                    Some(store) => {
+                        let reply = store.run(&request).await;
+                        reply.map(|(status, data)| (status, data.into()))
+                    }
+                    None => Err(store::missing()),
+                },
                 Command::Reshard { target } => {
                     // The reply comes when it is done.
                     if let Err(error) = shared.request_reshard(Some(id), target).await {

@@ -168,6 +168,13 @@ impl Store {
     }
 }
 
+/// The error of commands that need a store.
+pub(crate) fn missing() -> Error {
+    let text = "the config has no `store`, which documents are kept in: set it to \"sqlite:PATH\" or \
+                \"postgres://user:password@host/database\"";
+    Error::new(ErrorKind::Unsupported, text)
+}
+
 /// A key after all that begin with this prefix, and none before; `None` when there is no end.
 fn end_of_prefix(prefix: &str) -> Option<String> {
     let mut chars: Vec<char> = prefix.chars().collect();

@@ -25,7 +25,7 @@ use super::reshard;
 use super::startup;
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
-use crate::health::{Overview, QueueOverview};
+use crate::health::{Overview, QueueOverview, StoreOverview};
 use crate::histogram::Timings;
 use crate::identify::SessionStartLimit;
 use crate::protocol::CloseCode;
@@ -540,6 +540,11 @@ impl Shared {
             worker: self.post.as_ref().map(|post| post.worker().to_owned()),
             backplane_error: self.post.as_ref().and_then(Post::trouble),
             store_error: self.store.as_ref().and_then(Store::trouble),
+            backplane: self.post.as_ref().map(Post::overview),
+            store: self.store.as_ref().map(|store| StoreOverview {
+                is_up: store.trouble().is_none(),
+                used: store.used(),
+            }),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {
@@ -548,6 +553,7 @@ impl Shared {
                 events_of_shard: self.queue.events_of_shard(),
                 bytes: self.queue.bytes(),
                 dropped: self.queue.dropped_total(),
+                mail_dropped: self.queue.mail_dropped_total(),
                 commands_in_flight: self.queue.replies_owed(),
             },
             heartbeat_latency: self.timings.of(Measure::HeartbeatLatency).get(),

@@ -392,7 +392,9 @@ fn guilds_are_counted(watch: Watch) {
     // The others say how they are doing every three seconds; until then the table is not complete.
     let (asked, total) = loop {
         let guild = simulator.guilds_of_shard(2, 4)[0];
-        simulator.post_message(simulator.text_channels(guild)[0], None, "!guilds").expect("a channel");
+        simulator
+            .post_message(simulator.text_channels(guild)[0], None, "!guilds")
+            .expect("a channel");
         // What the processes answer, and the last line of the table, in either order.
         let mut lines = [bots[1].wait_for(&[" process"]), bots[1].wait_for(&[" process"])];
         lines.sort_by_key(|line| !line.contains(" say "));

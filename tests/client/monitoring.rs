@@ -233,7 +233,9 @@ async fn the_backplane_and_the_store_are_counted() {
     let simulator = crate::host::simulator(Options::default());
     let mut bare = Host::start(&simulator, json!({}));
     let page = bare.client.metrics_text();
-    for part in ["backplane", "store", "messages", "jobs"].map(|part| format!("shardwright_{part}_")) {
+    for part in
+        ["backplane", "store", "messages", "jobs"].map(|part| format!("shardwright_{part}_"))
+    {
         assert!(!page.contains(&part), "{page}");
     }
     bare.stop(StopMode::Abort).await;

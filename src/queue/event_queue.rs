@@ -196,6 +196,8 @@ impl EventQueue {
     /// Hands up to `cap` events to `sink`, waiting at most so long for the first (`None`: for ever).
     /// Zero when none came in time or [`EventQueue::wake`] was called.
     ///
+    /// The queue is locked while `sink` runs: send commands afterwards, for their replies may come at once.
+    ///
     /// # Errors
     /// [`PollError`]; `sink` was not called then.
     pub fn poll(

@@ -111,9 +111,13 @@ fn run_case(case: &str, watch: Watch) {
     if case == "forked" {
         // What only the stacks of the parent's threads hold is lost to the child, which has none of them.
         command.env("VALGRIND_OPTS", "--errors-for-leak-kinds=none");
-        let sessions = abuse(watch).with_extension("sessions");
-        let _ = std::fs::remove_file(&sessions);
-        command.env("SHARDWRIGHT_SESSIONS", format!("sqlite:{}", sessions.display()));
+        for (variable, name) in
+            [("SHARDWRIGHT_SESSIONS", "sessions"), ("SHARDWRIGHT_STORE", "store")]
+        {
+            let file = abuse(watch).with_extension(name);
+            let _ = std::fs::remove_file(&file);
+            command.env(variable, format!("sqlite:{}", file.display()));
+        }
     }
     run(&mut command);
 }

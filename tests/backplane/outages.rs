@@ -154,6 +154,36 @@ async fn redis_fails_over() {
     end(host, &simulator).await;
 }
 
+// -- full -----------------------------------------------------------------------------------------
+
+/// A server without room, which forgets nothing: what would need some is refused, and the status says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_full() {
+    let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
+    let simulator = busy();
+    let mut host = Host::start(&simulator, json!({"backplane": server.url()}));
+    host.until_ready().await;
+    subscribe(&mut host, "word").await;
+    done(&mut host, cache_set("before")).await;
+    let before = changes(&host);
+    assert!(redis(server.port(), "CONFIG SET maxmemory 1").starts_with("+OK"));
+    let push = json!({"type": "job_push", "queue": "q", "payload": 1});
+    for command in [cache_set("x"), push, json!({"type": "cluster_stats"})] {
+        let error = failed(&mut host, &command).await;
+        assert!(error.contains("refuses") && error.contains("OOM"), "{error}");
+    }
+    let says_why = |host: &Host| trouble(host).is_some_and(|why| why.contains("OOM"));
+    host.until("the trouble shows", says_why).await;
+    // Messages need no room, nor does what is there.
+    until_heard(&mut host, "all the same").await;
+    assert_eq!(done(&mut host, cache_get()).await["value"], "before");
+    assert!(redis(server.port(), "CONFIG SET maxmemory 0").starts_with("+OK"));
+    host.until("the trouble ends", |host| trouble(host).is_none()).await;
+    done(&mut host, cache_set("after")).await;
+    assert_eq!(changes(&host), before);
+    end(host, &simulator).await;
+}
+
 // -- jobs -----------------------------------------------------------------------------------------
 
 /// The jobs that a host got: their numbers and payloads.

@@ -64,7 +64,7 @@
 // A handle from before fork(); make a new client in this process.
 #define SHARD_E_FORKED -13
 
-// Not on this platform or not in this build.
+// Not on this platform, not in this build, or without a key of the configuration that it needs.
 #define SHARD_E_UNSUPPORTED -14
 
 // A file, a socket or a server failed.

@@ -13,6 +13,7 @@ use crate::identify::SessionStartLimit;
 use crate::rest::Rest;
 use crate::shard::status::Snapshot;
 use crate::shard::{Cause, ShardState};
+use crate::usage::{Traffic, Used};
 
 /// A client as it was at one moment.
 #[derive(Debug)]
@@ -41,6 +42,10 @@ pub(crate) struct Overview {
     pub(crate) backplane_error: Option<String>,
     /// Why the store cannot be used at the moment.
     pub(crate) store_error: Option<String>,
+    /// The backplane in numbers, if there is one.
+    pub(crate) backplane: Option<BackplaneOverview>,
+    /// The store in numbers, if there is one.
+    pub(crate) store: Option<StoreOverview>,
     /// The session start limit as the gate counts it.
     pub(crate) limit: Option<SessionStartLimit>,
     /// Session starts of it that are never used.
@@ -70,8 +75,30 @@ pub(crate) struct QueueOverview {
     pub(crate) bytes: usize,
     /// Events dropped since the start.
     pub(crate) dropped: u64,
+    /// Messages and calls of other processes among them.
+    pub(crate) mail_dropped: u64,
     /// Commands whose reply the host has not taken.
     pub(crate) commands_in_flight: usize,
+}
+
+/// A backplane as it was at one moment.
+#[derive(Debug)]
+pub(crate) struct BackplaneOverview {
+    /// Whether it could be used.
+    pub(crate) is_up: bool,
+    /// The host's commands for it.
+    pub(crate) used: Used,
+    /// Messages and jobs.
+    pub(crate) traffic: Traffic,
+}
+
+/// A store as it was at one moment.
+#[derive(Debug)]
+pub(crate) struct StoreOverview {
+    /// Whether it could be used.
+    pub(crate) is_up: bool,
+    /// The host's commands for it.
+    pub(crate) used: Used,
 }
 
 impl Overview {

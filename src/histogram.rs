@@ -32,6 +32,11 @@ impl Histogram {
         Self { bounds_s, buckets: Default::default(), sum_us: AtomicU64::new(0) }
     }
 
+    /// The same for what takes milliseconds.
+    pub(crate) fn fast() -> Self {
+        Self::new(&FAST_S)
+    }
+
     /// Something took so long.
     pub(crate) fn add(&self, time: Duration) {
         let seconds = time.as_secs_f64();
@@ -64,7 +69,7 @@ impl Timings {
     /// Nothing was measured yet.
     pub(crate) fn new() -> Self {
         Self {
-            heartbeat_latency: Histogram::new(&FAST_S),
+            heartbeat_latency: Histogram::fast(),
             identify_wait: Histogram::new(&SLOW_S),
             outbound_wait: Histogram::new(&SLOW_S),
         }

@@ -28,6 +28,7 @@ mod sqlite;
 pub mod store;
 mod sync;
 pub mod transport;
+mod usage;
 
 pub use client::{Client, GatewayInfo, StartLimit};
 pub use config::Config;

@@ -19,9 +19,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use crate::health::Overview;
+use crate::health::{BackplaneOverview, Overview, StoreOverview};
 use crate::shard::status::Snapshot;
 use crate::shard::{Cause, ShardState};
+use crate::usage::{JOB_STEPS, RESULTS, Traffic, Used};
 
 /// The label of what there is per shard.
 #[derive(Debug, EncodeLabelSet)]
@@ -49,6 +50,18 @@ struct Scope {
     scope: &'static str,
 }
 
+/// The label of commands by what came of them.
+#[derive(Debug, EncodeLabelSet)]
+struct ByResult {
+    result: &'static str,
+}
+
+/// The label of jobs by what became of them.
+#[derive(Debug, EncodeLabelSet)]
+struct ByStep {
+    step: &'static str,
+}
+
 /// A gauge that can hold fractions.
 type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -62,6 +75,8 @@ pub(crate) fn to_openmetrics(overview: &Overview) -> String {
     page.shards();
     page.timings();
     page.rest();
+    page.backplane();
+    page.store();
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = encode(&mut text, &registry);
@@ -257,6 +272,38 @@ impl Page<'_> {
         self.gauge("rest_in_flight", "REST requests on the wire", rest.in_flight() as usize);
     }
 
+    /// The backplane, if there is one.
+    fn backplane(&mut self) {
+        let overview = self.overview;
+        let Some(BackplaneOverview { is_up, used, traffic }) = &overview.backplane else { return };
+        self.gauge("backplane_up", "Whether the backplane can be used", usize::from(*is_up));
+        let help = "Commands for the backplane, by what came of them";
+        self.family("backplane_commands", help, None, by_result(used));
+        let help = "Time that commands for the backplane took, but for calls";
+        self.add("backplane_command", help, Some(Unit::Seconds), used.time.clone());
+        let Traffic { published, received, jobs, jobs_running } = traffic;
+        let help = "Messages and calls sent to the bot's processes";
+        self.add("messages_published", help, None, counter(*published));
+        let help = "Messages and calls for this process";
+        self.add("messages_received", help, None, counter(*received));
+        let help = "Messages and calls dropped because the host did not take them";
+        self.add("messages_dropped", help, None, counter(overview.queue.mail_dropped));
+        let jobs = JOB_STEPS.into_iter().zip(jobs);
+        let jobs = jobs.map(|(step, count)| (ByStep { step }, counter(*count)));
+        self.family("jobs", "Jobs of this process, by what became of them here", None, jobs);
+        self.gauge("jobs_running", "Jobs that the host works on", *jobs_running);
+    }
+
+    /// The store, if there is one.
+    fn store(&mut self) {
+        let Some(StoreOverview { is_up, used }) = &self.overview.store else { return };
+        self.gauge("store_up", "Whether the store can be used", usize::from(*is_up));
+        let help = "Commands for the store, by what came of them";
+        self.family("store_commands", help, None, by_result(used));
+        let help = "Time that commands for the store took";
+        self.add("store_command", help, Some(Unit::Seconds), used.time.clone());
+    }
+
     // -- one metric ------------------------------------------------------------------------------
 
     /// One counter per shard.
@@ -335,6 +382,12 @@ impl<L: EncodeLabelSet, M: EncodeMetric + TypedMetric> EncodeMetric for Series<L
     fn metric_type(&self) -> MetricType {
         M::TYPE
     }
+}
+
+/// Commands by what came of them.
+fn by_result(used: &Used) -> impl Iterator<Item = (ByResult, Counter)> {
+    let results = RESULTS.into_iter().zip(used.results);
+    results.map(|(result, count)| (ByResult { result }, counter(count)))
 }
 
 /// A counter that stands at this.

@@ -137,7 +137,7 @@ fn the_readme_lists_commands_that_exist() {
     let (_, table) = readme.split_once("| command | example |").expect("the table of commands");
     let (table, _) = table.split_once("\n\n").expect("the end of the table");
     let examples = table.split('`').filter(|part| part.starts_with("{\"type\""));
-    let config = r#"{"token":"t","intents":0,"backplane":"sqlite:never-opened"}"#;
+    let config = r#"{"token":"t","intents":0,"backplane":"sqlite:never-opened","store":"sqlite:never-opened"}"#;
     let config = shardwright::Config::from_json(config, |_| None).expect("complete");
     let network = std::sync::Arc::new(shardwright::transport::Tcp);
     let client = shardwright::Client::new(config, network).expect("a client");

@@ -5,7 +5,7 @@
 //! is due, and every few seconds: a message may be lost.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::config::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Event, EventKind};
+use crate::usage::JOB_STEPS;
 
 /// What the channel begins with on which consumers of a queue are woken.
 pub(super) const WAKE: &str = "jobs:";
@@ -47,7 +48,16 @@ pub(super) struct Jobs {
     leases: Mutex<BTreeMap<i64, Held>>,
     /// Somebody sees to the leases.
     is_extending: AtomicBool,
+    /// What became of them here, by [`JOB_STEPS`].
+    counts: [AtomicU64; JOB_STEPS.len()],
 }
+
+/// Places in [`JOB_STEPS`].
+const PUSHED: usize = 0;
+const TAKEN: usize = 1;
+const DONE: usize = 2;
+const FAILED: usize = 3;
+const LOST: usize = 4;
 
 /// What is consumed of one queue.
 #[derive(Debug)]
@@ -68,6 +78,21 @@ struct Held {
 }
 
 impl Jobs {
+    /// What became of jobs here, by [`JOB_STEPS`].
+    pub(super) fn counted(&self) -> [u64; JOB_STEPS.len()] {
+        self.counts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Jobs that the host works on.
+    pub(super) fn running(&self) -> usize {
+        lock(&self.leases).len()
+    }
+
+    /// So many more came to this.
+    fn count(&self, step: usize, more: usize) {
+        self.counts[step].fetch_add(more as u64, Ordering::Relaxed);
+    }
+
     /// There may be something to do.
     pub(super) fn wake(&self, queue: &str) {
         if let Some(consumer) = lock(&self.queues).get(queue) {
@@ -116,6 +141,7 @@ impl Jobs {
 
     async fn push(&self, push: &Push, backplane: &Arc<dyn Backplane>) -> Result<String, Error> {
         let pushed = backplane.job_push(push).await?;
+        self.count(PUSHED, usize::from(pushed.is_new));
         if pushed.wakes {
             call(&push.queue, backplane).await;
         }
@@ -182,6 +208,12 @@ impl Jobs {
         match backplane.job_end(&held.lease, &end).await {
             Ok(is_ended) => {
                 lock(&self.leases).remove(&id);
+                let step = match end {
+                    _ if !is_ended && !held.is_doubtful => LOST,
+                    End::Done => DONE,
+                    End::Again(..) | End::Dead(_) => FAILED,
+                };
+                self.count(step, 1);
                 self.wake(&held.lease.queue);
                 if let End::Again(..) = end {
                     // Others may have room for it before this client has.
@@ -214,6 +246,7 @@ impl Jobs {
     fn hold(&self, lease: Lease, visibility: Duration) {
         let extend_at = Instant::now() + visibility / 3;
         let held = Held { visibility, extend_at, is_doubtful: false, lease };
+        self.count(TAKEN, 1);
         lock(&self.leases).insert(held.lease.id, held);
     }
 
@@ -240,6 +273,7 @@ impl Jobs {
             }
         }
         drop(leases);
+        self.count(LOST, lost);
         if lost > 0 {
             warn!("jobs: {lost} leases were lost; others may do these jobs too");
         }

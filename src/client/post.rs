@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex as Turn, Notify};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::calls::Calls;
@@ -28,8 +29,10 @@ use crate::backplane::{
 };
 use crate::config::{Config, MAX_TOPICS};
 use crate::error::{Error, ErrorKind};
+use crate::health::BackplaneOverview;
 use crate::queue::{Event, EventKind};
 use crate::sessions::SessionStore;
+use crate::usage::{Traffic, Usage};
 
 /// What the channel of a topic's messages begins with.
 const TOPIC: &str = "topic:";
@@ -64,6 +67,11 @@ pub(super) struct Post {
     /// Commands that wait for replies of other processes.
     pub(super) forwards: Forwards,
     rate: Rate,
+    usage: Usage,
+    /// Messages and calls sent.
+    published: AtomicU64,
+    /// Messages and calls for the host.
+    received: AtomicU64,
     /// Whether the record may be written: not after the end. Held while it is.
     is_open: Turn<bool>,
     /// The record should be written now.
@@ -112,6 +120,9 @@ impl Post {
             jobs: Jobs::default(),
             forwards: Forwards::default(),
             rate: Rate::default(),
+            usage: Usage::new(),
+            published: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             is_open: Turn::new(true),
             hurry: Notify::new(),
         }))
@@ -120,6 +131,20 @@ impl Post {
     /// Why it does not work at the moment.
     pub(super) fn trouble(&self) -> Option<String> {
         self.backplane.trouble()
+    }
+
+    /// How it is doing, in numbers.
+    pub(super) fn overview(&self) -> BackplaneOverview {
+        BackplaneOverview {
+            is_up: *self.backplane.connections().borrow() > 0 && self.trouble().is_none(),
+            used: self.usage.get(),
+            traffic: Traffic {
+                published: self.published.load(Ordering::Relaxed),
+                received: self.received.load(Ordering::Relaxed),
+                jobs: self.jobs.counted(),
+                jobs_running: self.jobs.running(),
+            },
+        }
     }
 
     /// Where the backplane keeps sessions.
@@ -232,14 +257,25 @@ impl Post {
         request: Request,
         shared: &Arc<Shared>,
     ) -> Result<(i32, Bytes), Error> {
-        match request {
+        let since = Instant::now();
+        let is_call = matches!(request, Request::Call { .. });
+        let result = match request {
             Request::Job(request) => {
                 let done = Jobs::carry_out(request, shared, &self.backplane, &self.worker);
                 done.await.map(|data| (0, data))
             }
             Request::Cache(request) => self.use_cache(&request).await,
             request => self.say(request, shared).await.map(|data| (0, data)),
-        }
+        };
+        self.usage.note(&result, (!is_call).then(|| since.elapsed()));
+        result
+    }
+
+    /// Says something to everybody who listens, and counts it.
+    async fn publish(&self, channel: &str, body: &str) -> Result<(), Trouble> {
+        self.backplane.publish(channel, body).await?;
+        self.published.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Does something with the cache, and tells everybody if they are to know.
@@ -247,7 +283,7 @@ impl Post {
         let (status, data, announcement) = request.carry_out(&*self.backplane).await?;
         if let Some(announcement) = announcement {
             let body = format!(r#"{{"from":"{}","data":{announcement}}}"#, self.worker);
-            self.backplane.publish(CACHE, &body).await.map_err(|trouble| {
+            self.publish(CACHE, &body).await.map_err(|trouble| {
                 let text = format!("done, but not announced: {trouble}");
                 Error::new(ErrorKind::Io, text)
             })?;
@@ -262,7 +298,7 @@ impl Post {
             Request::Cache(_) | Request::Job(_) => Ok(null()),
             Request::Publish { topic, data } => {
                 let body = format!(r#"{{"from":"{}","data":{}}}"#, self.worker, data.get());
-                self.backplane.publish(&format!("{TOPIC}{topic}"), &body).await?;
+                self.publish(&format!("{TOPIC}{topic}"), &body).await?;
                 Ok(null())
             }
             Request::Subscribe { topic } => self.subscribe(topic, shared).await,
@@ -336,7 +372,7 @@ impl Post {
         let call = CallId { worker: self.worker.clone(), number: waiting.number };
         let (from, data) = (&self.worker, data.get());
         let body = format!(r#"{{"call":"{call}","from":"{from}","data":{data}}}"#);
-        self.backplane.publish(&format!("{CALL}{topic}"), &body).await?;
+        self.publish(&format!("{CALL}{topic}"), &body).await?;
         let _ = timeout(patience, &mut waiting.done).await;
         waiting.answers()
     }
@@ -396,7 +432,9 @@ impl Shared {
 
     /// A message came.
     fn receive(&self, message: &Message) {
-        if let Some(event) = self.post.as_ref().and_then(|post| post.read(message, self)) {
+        let Some(post) = &self.post else { return };
+        if let Some(event) = post.read(message, self) {
+            post.received.fetch_add(1, Ordering::Relaxed);
             self.queue.push_own(event);
         }
     }

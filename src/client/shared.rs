@@ -25,7 +25,7 @@ use super::reshard;
 use super::startup;
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
-use crate::health::{Overview, QueueOverview};
+use crate::health::{Overview, QueueOverview, StoreOverview};
 use crate::histogram::Timings;
 use crate::identify::SessionStartLimit;
 use crate::protocol::CloseCode;
@@ -33,7 +33,7 @@ use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
 use crate::shard::{CollectedBytes, Measure, Outcome, ShardState, StateChange, StopMode};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -211,17 +211,15 @@ impl Shared {
                 | Command::Reshard { .. }
                 | Command::Store(_)
         );
-        if matches!(command, Command::Backplane(_)) && self.post.is_none() {
-            return Err(post::missing());
+        match command {
+            Command::Backplane(_) if self.post.is_none() => return Err(post::missing()),
+            Command::Store(_) if self.store.is_none() => return Err(store::missing()),
+            _ => {}
         }
         let stage = self.stage();
         match &*stage {
             Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
             Stage::Stopped { .. } => Err(Error::new(ErrorKind::Closed, "the client has stopped")),
-            _ if matches!(command, Command::Store(_)) && self.store.is_none() => {
-                let text = "this client has no store; set `store` in its configuration";
-                Err(Error::new(ErrorKind::State, text))
-            }
             Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
                 let id = self.replies.open()?;
                 self.spawn(runtime, id, command);
@@ -302,12 +300,13 @@ impl Shared {
                     Some(post) => post.carry_out(*request, &shared).await,
                     None => Err(post::missing()),
                 },
-                Command::Store(request) => {
-                    // Without one it was not accepted.
-                    let Some(store) = &shared.store else { return };
-                    let reply = store.run(&request).await;
-                    reply.map(|(status, data)| (status, data.into()))
-                }
+                Command::Store(request) => match &shared.store {
+                    Some(store) => {
+                        let reply = store.run(&request).await;
+                        reply.map(|(status, data)| (status, data.into()))
+                    }
+                    None => Err(store::missing()),
+                },
                 Command::Reshard { target } => {
                     // The reply comes when it is done.
                     if let Err(error) = shared.request_reshard(Some(id), target).await {
@@ -541,6 +540,11 @@ impl Shared {
             worker: self.post.as_ref().map(|post| post.worker().to_owned()),
             backplane_error: self.post.as_ref().and_then(Post::trouble),
             store_error: self.store.as_ref().and_then(Store::trouble),
+            backplane: self.post.as_ref().map(Post::overview),
+            store: self.store.as_ref().map(|store| StoreOverview {
+                is_up: store.trouble().is_none(),
+                used: store.used(),
+            }),
             limit: *lock(&self.limit),
             budget_reserve: self.config.budget_reserve,
             queue: QueueOverview {
@@ -549,6 +553,7 @@ impl Shared {
                 events_of_shard: self.queue.events_of_shard(),
                 bytes: self.queue.bytes(),
                 dropped: self.queue.dropped_total(),
+                mail_dropped: self.queue.mail_dropped_total(),
                 commands_in_flight: self.queue.replies_owed(),
             },
             heartbeat_latency: self.timings.of(Measure::HeartbeatLatency).get(),

@@ -109,8 +109,7 @@ impl Rate {
         } else {
             events.saturating_sub(before) as f64 / passed.as_secs_f64()
         };
-        // Two digits are what a dashboard shows.
-        let rate = (rate * 100.0).round() / 100.0;
+        let rate = two_digits(rate);
         *last = Some((now, events, rate));
         rate
     }
@@ -158,6 +157,7 @@ pub(super) fn cluster(mut workers: Vec<Record>) -> Bytes {
     for worker in &workers {
         sums.add(&worker.sums);
     }
+    sums.events_per_second = two_digits(sums.events_per_second);
     let total = Total {
         workers: workers.len(),
         shards: workers.iter().map(|worker| worker.shards.len()).sum(),
@@ -173,10 +173,39 @@ pub(super) fn read(records: &[String]) -> Vec<Record> {
     records.iter().filter_map(|record| serde_json::from_str(record).ok()).collect()
 }
 
+/// What a dashboard shows of a rate.
+fn two_digits(rate: f64) -> f64 {
+    (rate * 100.0).round() / 100.0
+}
+
 /// What this machine calls itself.
 fn host_name() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let name = kernel.ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     let name = name.trim();
     if name.is_empty() { "unknown" } else { name }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn rates_add_up_to_what_can_be_read() {
+        let record = |rate: f64| {
+            json!({
+                "worker": "w", "host": "h", "pid": 1, "version": "0", "started_at_ms": 0,
+                "stage": "running", "shard_total": 1, "shards": [], "topics": [], "states": {},
+                "guilds": 600, "unavailable": 0, "members": 1, "events_per_second": rate,
+            })
+            .to_string()
+        };
+        // Which in binary are 175.57999999999998.
+        let reply = cluster(read(&[record(88.3), record(87.28)]));
+        let reply: Value = serde_json::from_slice(&reply).expect("JSON");
+        assert_eq!(reply["total"]["events_per_second"].to_string(), "175.58");
+        assert_eq!(reply["total"]["guilds"], 1200);
+    }
 }

@@ -33,7 +33,7 @@ pub const SHARD_E_TIMEOUT: i32 = -11;
 pub const SHARD_E_FATAL: i32 = -12;
 /// A handle from before fork(); make a new client in this process.
 pub const SHARD_E_FORKED: i32 = -13;
-/// Not on this platform or not in this build.
+/// Not on this platform, not in this build, or without a key of the configuration that it needs.
 pub const SHARD_E_UNSUPPORTED: i32 = -14;
 /// A file, a socket or a server failed.
 pub const SHARD_E_IO: i32 = -15;

@@ -56,6 +56,8 @@ struct State {
     dropped: u64,
     /// Events dropped in all.
     dropped_total: u64,
+    /// Messages and calls among them.
+    mail_dropped_total: u64,
     /// A poll shall return empty-handed.
     woken: bool,
     /// Nothing will come any more.
@@ -70,6 +72,7 @@ impl State {
         let oldest = self.events.iter().position(is_kind);
         let Some(event) = oldest.and_then(|index| self.events.remove(index)) else { return false };
         self.uncount(&event);
+        self.mail_dropped_total += u64::from(is_mail(&event));
         self.dropped += 1;
         self.dropped_total += 1;
         true
@@ -193,6 +196,8 @@ impl EventQueue {
     /// Hands up to `cap` events to `sink`, waiting at most so long for the first (`None`: for ever).
     /// Zero when none came in time or [`EventQueue::wake`] was called.
     ///
+    /// The queue is locked while `sink` runs: send commands afterwards, for their replies may come at once.
+    ///
     /// # Errors
     /// [`PollError`]; `sink` was not called then.
     pub fn poll(
@@ -298,6 +303,11 @@ impl EventQueue {
     /// Events dropped since the start.
     pub fn dropped_total(&self) -> u64 {
         self.lock().dropped_total
+    }
+
+    /// Messages and calls of other processes among them.
+    pub fn mail_dropped_total(&self) -> u64 {
+        self.lock().mail_dropped_total
     }
 
     /// Commands whose reply the host has not taken.

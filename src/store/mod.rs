@@ -18,7 +18,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::command::Reply;
 pub use self::command::{Delete, Get, List, Put, Request};
@@ -29,6 +29,7 @@ use self::trouble::Trouble;
 use crate::config::{Config, STORE_PATIENCE, StoreUrl};
 use crate::error::{Error, ErrorKind};
 use crate::sessions::Owner;
+use crate::usage::{Usage, Used};
 
 /// What the tables look like. A backend that finds a later number leaves them alone.
 const SCHEMA_VERSION: i32 = 1;
@@ -96,6 +97,7 @@ enum Written {
 pub(crate) struct Store {
     backend: Box<dyn Backend>,
     trouble: Arc<Trouble>,
+    usage: Usage,
 }
 
 impl Store {
@@ -117,7 +119,7 @@ impl Store {
                 (Box::new(Postgres::new(url, tls, bot, Arc::clone(&trouble))), trouble)
             }
         };
-        Ok(Some(Self { backend, trouble }))
+        Ok(Some(Self { backend, trouble, usage: Usage::new() }))
     }
 
     /// Carries out a command: the status and the data of its reply.
@@ -137,7 +139,16 @@ impl Store {
                 }
             }
         };
-        timeout(STORE_PATIENCE, work).await.unwrap_or_else(|_| Err(self.is_late(request)))
+        let since = Instant::now();
+        let reply = timeout(STORE_PATIENCE, work).await;
+        let reply = reply.unwrap_or_else(|_| Err(self.is_late(request)));
+        self.usage.note(&reply, Some(since.elapsed()));
+        reply
+    }
+
+    /// What came of commands so far.
+    pub(crate) fn used(&self) -> Used {
+        self.usage.get()
     }
 
     /// Keeps it usable, and its trouble known, for ever.
@@ -166,6 +177,13 @@ impl Store {
         let text = format!("the store has not answered within {seconds} s{why}{doubt}");
         Error::new(ErrorKind::Timeout, text)
     }
+}
+
+/// The error of commands that need a store.
+pub(crate) fn missing() -> Error {
+    let text = "the config has no `store`, which documents are kept in: set it to \"sqlite:PATH\" or \
+                \"postgres://user:password@host/database\"";
+    Error::new(ErrorKind::Unsupported, text)
 }
 
 /// A key after all that begin with this prefix, and none before; `None` when there is no end.

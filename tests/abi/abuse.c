@@ -71,6 +71,21 @@ static double seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+/* The status of a command's reply; its data is left in `text`. */
+static int reply_of(shard_client *client, const char *command, char *text, size_t cap) {
+    shard_event event;
+    uint64_t id;
+    CHECK(send_command(client, command, strlen(command), &id) == SHARD_OK);
+    for (;;) {
+        CHECK(poll_event(client, &event, 60000) == 1);
+        int status = event.status, is_it = event.kind == SHARD_EVENT_REPLY && event.command_id == id;
+        snprintf(text, cap, "%.*s", (int)event.data_len, (const char *)event.data);
+        shard_event_release(&event);
+        if (is_it)
+            return status;
+    }
+}
+
 /* Wrong arguments everywhere are statuses with a text. */
 static void arguments(void) {
     shard_client *client = new_client();
@@ -281,11 +296,13 @@ static void signals(void) {
 /* A forked child cannot use what it inherited, can make its own, and leaves the parent's alone; also the file of its
  * parent's sessions, whose locks SQLite would take for the child's. */
 static void forked(void) {
+    static const char put[] = "{\"type\":\"store_put\",\"collection\":\"c\",\"key\":\"k\",\"value\":1}";
     static char text[65536];
     size_t len;
     shard_event event, held;
     shard_client *client = ready_client();
     CHECK(poll_event(client, &held, 1000) == 1);
+    CHECK(reply_of(client, put, text, sizeof text) == SHARD_OK);
     pid_t child = fork();
     if (child == 0) {
         CHECK(poll_event(client, &event, 0) == SHARD_E_FORKED);
@@ -298,6 +315,8 @@ static void forked(void) {
         shard_event_release(&event);
         CHECK(shard_client_status_json(own, text, sizeof text, &len) == SHARD_OK);
         CHECK(strstr(text, "this process was forked from one") != NULL);
+        CHECK(reply_of(own, put, text, sizeof text) == SHARD_E_IO);
+        CHECK(strstr(text, "this process was forked from one") != NULL);
         shard_client_free(own);
         _exit(0);
     }
@@ -307,6 +326,7 @@ static void forked(void) {
     CHECK(shard_client_healthy(client) == SHARD_OK);
     CHECK(shard_client_status_json(client, text, sizeof text, &len) == SHARD_OK);
     CHECK(strstr(text, "forked") == NULL);
+    CHECK(reply_of(client, put, text, sizeof text) == SHARD_OK);
     shard_event_release(&held);
     shard_client_free(client);
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use shardwright_sim::{Cut, Options, Seen, Server, Simulator, Target};
+use shardwright_sim::{Cut, Options, Rule, Seen, Server, Simulator, Target, ViolationRecord};
 use tokio::time::timeout;
 
 use crate::build::{compile, library_dir, run};
@@ -111,9 +111,13 @@ fn run_case(case: &str, watch: Watch) {
     if case == "forked" {
         // What only the stacks of the parent's threads hold is lost to the child, which has none of them.
         command.env("VALGRIND_OPTS", "--errors-for-leak-kinds=none");
-        let sessions = abuse(watch).with_extension("sessions");
-        let _ = std::fs::remove_file(&sessions);
-        command.env("SHARDWRIGHT_SESSIONS", format!("sqlite:{}", sessions.display()));
+        for (variable, name) in
+            [("SHARDWRIGHT_SESSIONS", "sessions"), ("SHARDWRIGHT_STORE", "store")]
+        {
+            let file = abuse(watch).with_extension(name);
+            let _ = std::fs::remove_file(&file);
+            command.env(variable, format!("sqlite:{}", file.display()));
+        }
     }
     run(&mut command);
 }
@@ -200,6 +204,11 @@ struct Bot {
 impl Bot {
     fn start(world: &World, mut command: Command) -> Self {
         world.host(&mut command);
+        Self::start_on(&mut command)
+    }
+
+    /// Starts one that knows where to connect.
+    fn start_on(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -366,6 +375,67 @@ fn event_loop_runs_under_sanitizers() {
 #[test]
 fn event_loop_runs_under_valgrind() {
     event_loop_runs(Watch::Valgrind);
+}
+
+/// Three processes of one bot count their guilds: each is asked, and all are in the table.
+fn guilds_are_counted(watch: Watch) {
+    let world = World::new();
+    let simulator = &world.simulator;
+    let program = watch.build("examples/c/count_guilds.c", "count_guilds");
+    let directory = program.with_extension("directory");
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir(&directory).expect("the target directory is writable");
+    // Without SHARDWRIGHT_BACKPLANE it makes a file where it is run.
+    let start = |shards: &str| {
+        let mut command = watch.command(&program);
+        world.host(command.current_dir(&directory));
+        Bot::start_on(command.env("SHARDWRIGHT_SHARDS", shards))
+    };
+    let bots = ["0-1/4", "2/4", "3/4"].map(start);
+    world.wait_until(|seen| seen.counts.readies == 4);
+    // The others say how they are doing every three seconds; until then the table is not complete.
+    let (asked, total) = loop {
+        let guild = simulator.guilds_of_shard(2, 4)[0];
+        simulator
+            .post_message(simulator.text_channels(guild)[0], None, "!guilds")
+            .expect("a channel");
+        // What the processes answer, and the last line of the table, in either order.
+        let mut lines = [bots[1].wait_for(&[" process"]), bots[1].wait_for(&[" process"])];
+        lines.sort_by_key(|line| !line.contains(" say "));
+        let [asked, total] = lines;
+        let words: Vec<&str> = total.split_whitespace().collect();
+        if asked == "8 guilds, say 3 processes" && words[2..6] == ["4", "of", "4", "8"] {
+            break (asked, total);
+        }
+    };
+    assert!(total.starts_with("3 processes "), "{total}");
+    world.wait_until(|seen| {
+        let mut calls = seen.rest.iter().filter(|call| call.path.ends_with("/messages"));
+        calls.any(|call| call.body["content"] == asked.as_str())
+    });
+    for bot in bots {
+        bot.end("-INT");
+    }
+    // Processes know nothing of each other's REST requests; who is told so waits and asks again.
+    let is_grave = |violation: &ViolationRecord| violation.rule != Rule::RestLimitExceeded;
+    let grave: Vec<_> = simulator.violations().into_iter().filter(is_grave).collect();
+    assert!(grave.is_empty(), "{grave:?}");
+    let _ = std::fs::remove_dir_all(&directory);
+}
+
+#[test]
+fn guilds_are_counted_plain() {
+    guilds_are_counted(Watch::Plain);
+}
+
+#[test]
+fn guilds_are_counted_under_sanitizers() {
+    guilds_are_counted(Watch::Sanitizers);
+}
+
+#[test]
+fn guilds_are_counted_under_valgrind() {
+    guilds_are_counted(Watch::Valgrind);
 }
 
 /// A wrong token ends the bot with a message that says what to do.

@@ -12,7 +12,7 @@ use crate::host::{Host, simulator};
 use crate::messages::{messages, subscribe};
 
 /// A bot with traffic.
-fn busy() -> Simulator {
+pub(crate) fn busy() -> Simulator {
     let simulator = simulator(Options {
         guilds: 40,
         events_per_second: 200.0,
@@ -25,13 +25,13 @@ fn busy() -> Simulator {
 }
 
 /// Why the client cannot use its backplane.
-fn trouble(host: &Host) -> Option<String> {
+pub(crate) fn trouble(host: &Host) -> Option<String> {
     let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
     status["backplane_error"].as_str().map(str::to_owned)
 }
 
 /// Publishes until one of them comes; a message of a moment without a backplane is lost.
-async fn until_heard(host: &mut Host, word: &str) {
+pub(crate) async fn until_heard(host: &mut Host, word: &str) {
     loop {
         let (status, data) =
             host.ask(&json!({"type": "publish", "topic": "word", "data": word})).await;
@@ -46,7 +46,7 @@ async fn until_heard(host: &mut Host, word: &str) {
 }
 
 /// Nothing of what the simulator sent is missing.
-async fn end(mut host: Host, simulator: &Simulator) {
+pub(crate) async fn end(mut host: Host, simulator: &Simulator) {
     simulator.set_traffic(0.0).expect("a rate");
     host.assert_nothing_lost(simulator, 4).await;
     assert_eq!(simulator.violations().len(), 0, "{:?}", simulator.violations());

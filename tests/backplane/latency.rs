@@ -18,7 +18,8 @@ on_every_backplane!(how_soon_a_message_is_there,);
 
 const COUNT: usize = 200;
 
-fn now_us() -> u64 {
+/// The wall clock, which all processes of this machine share.
+pub(crate) fn now_us() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     u64::try_from(since_1970.as_micros()).expect("before the year 500000")
 }
@@ -46,19 +47,19 @@ async fn how_soon_a_message_is_there(backend: Backend) {
         sender.ask(&json!({"type": "publish", "topic": "time", "data": now_us()})).await;
         sender.during(std::time::Duration::from_millis(fastrand_ms())).await;
     }
-    let mut took = listening.await.expect("no assertion failed");
-    took.sort_unstable();
+    let took = listening.await.expect("no assertion failed");
     let name = if matches!(backend, Backend::Sqlite(_)) { "SQLite" } else { "Redis" };
-    let of = |share: usize| took[(COUNT - 1) * share / 100] as f64 / 1_000.0;
-    println!(
-        "{name}: a message is there after {} ms (median), {} ms (99 %), {} ms (all)",
-        of(50),
-        of(99),
-        of(100)
-    );
+    report(&format!("{name}: a message is there"), took);
     for mut host in [sender, receiver] {
         host.stop(StopMode::Abort).await;
     }
+}
+
+/// Prints how long something took, in microseconds each time.
+pub(crate) fn report(what: &str, mut took_us: Vec<u64>) {
+    took_us.sort_unstable();
+    let of = |share: usize| took_us[(took_us.len() - 1) * share / 100] as f64 / 1_000.0;
+    println!("{what} after {} ms (median), {} ms (99 %), {} ms (all)", of(50), of(99), of(100));
 }
 
 /// Some time, so that no rhythm of the backplane is hit again and again.

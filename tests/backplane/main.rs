@@ -14,7 +14,10 @@ mod forward;
 mod host;
 mod jobs;
 mod latency;
+mod machines;
 mod messages;
+mod outages;
+mod proxy;
 mod sessions;
 #[path = "../client/temp_file.rs"]
 #[allow(dead_code, reason = "others use the rest")]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shardwright::queue::EventKind;
 use shardwright::shard::StopMode;
 use shardwright::transport::Tcp;
 use shardwright::{Client, Config, ErrorKind};
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 use crate::host::{Host, config};
+use crate::temp_file::TempDir;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -225,11 +227,82 @@ async fn bad_clients_are_got_rid_of() {
     server.shutdown().await;
 }
 
+/// What the backplane and the store do is counted; without them there is nothing to see of it.
+#[tokio::test]
+async fn the_backplane_and_the_store_are_counted() {
+    let simulator = crate::host::simulator(Options::default());
+    let mut bare = Host::start(&simulator, json!({}));
+    let page = bare.client.metrics_text();
+    for part in
+        ["backplane", "store", "messages", "jobs"].map(|part| format!("shardwright_{part}_"))
+    {
+        assert!(!page.contains(&part), "{page}");
+    }
+    bare.stop(StopMode::Abort).await;
+
+    let directory = TempDir::new("counted");
+    let path = |name: &str| format!("sqlite:{}/{name}", directory.path().display());
+    let changes = json!({"backplane": path("backplane"), "store": path("store")});
+    let mut host = Host::start(&simulator, changes);
+    let mut done = async |command: Value| {
+        let (status, data) = host.ask(&command).await;
+        assert_eq!(status, 0, "{command}: {data}");
+    };
+    done(json!({"type": "subscribe", "topic": "t"})).await;
+    done(json!({"type": "publish", "topic": "t", "data": 1})).await;
+    done(json!({"type": "job_push", "queue": "q", "payload": 1})).await;
+    done(json!({"type": "job_push", "queue": "q", "payload": 2})).await;
+    done(json!({"type": "job_consume", "queue": "q", "concurrency": 2})).await;
+    done(json!({"type": "store_put", "collection": "c", "key": "k", "value": 1})).await;
+    let jobs = |host: &Host| -> Vec<Value> {
+        let jobs = host.told.iter().filter(|told| told.kind == EventKind::Job);
+        jobs.map(|told| told.data["job_id"].clone()).collect()
+    };
+    host.until("two jobs", |host| jobs(host).len() == 2).await;
+    let ids = jobs(&host);
+    host.ask(&json!({"type": "job_ack", "job_id": ids[0]})).await;
+    host.ask(&json!({"type": "job_fail", "job_id": ids[1], "error": "no", "retry": false})).await;
+    let put = json!({"type": "store_put", "collection": "c", "key": "k", "value": 2, "expected_version": 0});
+    assert_eq!(host.ask(&put).await.0, ErrorKind::State.status());
+    let again = json!({"type": "job_ack", "job_id": ids[0]});
+    assert_eq!(host.ask(&again).await.0, ErrorKind::NotFound.status());
+    let came = |host: &Host| host.told.iter().any(|told| told.kind == EventKind::Message);
+    host.until("the message", came).await;
+    let page = host.client.metrics_text();
+    for (series, expected) in [
+        ("shardwright_backplane_up", 1.0),
+        ("shardwright_backplane_commands_total{result=\"done\"}", 7.0),
+        ("shardwright_backplane_commands_total{result=\"refused\"}", 1.0),
+        ("shardwright_backplane_commands_total{result=\"failed\"}", 0.0),
+        ("shardwright_backplane_command_seconds_count", 8.0),
+        ("shardwright_messages_published_total", 1.0),
+        ("shardwright_messages_received_total", 1.0),
+        ("shardwright_messages_dropped_total", 0.0),
+        ("shardwright_jobs_total{step=\"pushed\"}", 2.0),
+        ("shardwright_jobs_total{step=\"taken\"}", 2.0),
+        ("shardwright_jobs_total{step=\"done\"}", 1.0),
+        ("shardwright_jobs_total{step=\"failed\"}", 1.0),
+        ("shardwright_jobs_total{step=\"lost\"}", 0.0),
+        ("shardwright_jobs_running", 0.0),
+        ("shardwright_store_up", 1.0),
+        ("shardwright_store_commands_total{result=\"done\"}", 1.0),
+        ("shardwright_store_commands_total{result=\"refused\"}", 1.0),
+        ("shardwright_store_command_seconds_count", 2.0),
+    ] {
+        assert!((value(&page, series) - expected).abs() < 0.1, "{series}: {page}");
+    }
+    host.stop(StopMode::Abort).await;
+}
+
 /// The table in docs/monitoring.md is what a client says of itself; `make generate` writes it.
 #[tokio::test(start_paused = true)]
 async fn the_table_of_metrics_is_fresh() {
+    shardwright::simulation::begin(Duration::from_secs(1_800_000_000));
     let simulator = crate::host::simulator(Options::default());
-    let mut host = Host::start(&simulator, json!({}));
+    let directory = TempDir::new("metrics");
+    let path = |name: &str| format!("sqlite:{}/{name}", directory.path().display());
+    let changes = json!({"backplane": path("backplane"), "store": path("store")});
+    let mut host = Host::start(&simulator, changes);
     host.until_ready().await;
     // Until there has been a heartbeat, and its latency.
     host.during(Duration::from_secs(60)).await;

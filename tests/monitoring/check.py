@@ -238,6 +238,8 @@ def main() -> None:
             api_url=simulator.api_url,
             log={"to": "none"},
             metrics_address="127.0.0.1:0",
+            backplane=f"sqlite:{folder}/backplane",
+            store=f"sqlite:{folder}/store",
         )
         with client:
             host = threading.Thread(target=take_events, args=(client,), daemon=True)

@@ -123,6 +123,42 @@ async fn a_server_that_crashes_in_mid_traffic_loses_and_doubles_nothing() {
     assert_eq!(host.store_error(), Value::Null);
 }
 
+/// The server goes away while a write is on its way: it waits for another one's lock when the server crashes.
+/// The write is carried out once, by the next server, whether its row was there before or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_cut_short_is_carried_out_once() {
+    let server = Arc::new(PostgresServer::start(&[]));
+    let url = server.database("cut").await;
+    let host = Host::start(&url);
+    host.until_ready().await;
+    let states = host.states();
+    let before = host.put("a", json!(1)).await;
+    let (lock, connection) =
+        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("a connection");
+    let connection = tokio::spawn(connection);
+    lock.batch_execute("BEGIN; LOCK TABLE shardwright_document").await.expect("nobody writes");
+    let mut over = put("a", json!(2));
+    over["expected_version"] = json!(before);
+    let writes = [over, put("b", json!(3))].map(|write| host.send(&write).expect("accepted"));
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = 'cut' AND wait_event_type = 'Lock'";
+    while server.sql("postgres", waiting).await.as_deref() == Some("0") {}
+    let restart = move || {
+        server.crash();
+        server.resume();
+        server
+    };
+    let _server = tokio::task::spawn_blocking(restart).await.expect("it comes back");
+    connection.abort();
+    for id in writes {
+        let (status, data) = host.reply(id).await;
+        assert_eq!(status, 0, "{data}");
+        assert!(data["version"].as_i64() > Some(before), "{data}");
+    }
+    assert_eq!([host.get("a").await, host.get("b").await], [json!(2), json!(3)]);
+    assert_eq!((host.store_error(), host.states()), (Value::Null, states));
+}
+
 /// Commands end in time while there is no server, say what is wrong, and work again with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_fails_commands_in_time() {

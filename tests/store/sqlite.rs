@@ -228,13 +228,21 @@ async fn a_directory_that_is_missing_is_said_before_the_start() {
     assert!(error.to_string().contains("`store`"), "{error}");
 }
 
-/// A client without a store says so, and one that does not run says that first.
+/// A client without a store says so, whether it runs or not, as one without a backplane does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_a_store_says_so() {
     let host = Host::without_store();
-    let error = host.send(&get("a")).expect_err("it has none");
-    assert_eq!(error.kind(), ErrorKind::State);
-    assert!(error.to_string().contains("set `store`"), "{error}");
+    let publish = json!({"type": "publish", "topic": "a", "data": 1});
+    let refuses = |when: &str| {
+        for command in [get("a"), publish.clone()] {
+            let error = host.send(&command).expect_err("it has none");
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{when}");
+            let kind = if command["type"] == "publish" { "backplane" } else { "store" };
+            assert!(error.to_string().contains(&format!("the config has no `{kind}`")), "{error}");
+            assert!(error.to_string().contains("set it to \"sqlite:PATH\""), "{error}");
+        }
+    };
+    refuses("running");
     host.end().await;
-    assert_eq!(host.send(&get("a")).expect_err("stopped").kind(), ErrorKind::Closed);
+    refuses("stopped");
 }

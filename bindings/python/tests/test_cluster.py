@@ -215,6 +215,8 @@ def test_a_pool_of_workers(worker: MakeWorker, caplog: pytest.LogCaptureFixture,
 def test_without_a_backplane(make: MakeClient) -> None:
     with make() as client, pytest.raises(UnsupportedError, match="`backplane`"):
         client.subscribe("reload")
+    with make() as client, pytest.raises(UnsupportedError, match="`store`"):
+        client.store.get("settings", "1")
     client = make()
     client.answers("count")(lambda data: 1)
     with pytest.raises(UnsupportedError, match="`backplane`"):

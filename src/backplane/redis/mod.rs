@@ -306,7 +306,16 @@ impl Backplane for Redis {
     }
 
     fn register<'a>(&'a self, worker: &'a str, record: &'a str) -> Doing<'a, ()> {
-        Box::pin(self.write_worker(worker, record))
+        Box::pin(async move {
+            let written = self.write_worker(worker, record).await;
+            // Every few seconds, so this tells how a server is doing that answers and takes nothing: a full one.
+            match &written {
+                Ok(()) => self.condition.mend(),
+                Err(Trouble::Refused(why)) => self.condition.worsen(why),
+                Err(_) => {}
+            }
+            written
+        })
     }
 
     fn unregister<'a>(&'a self, worker: &'a str) -> Doing<'a, ()> {

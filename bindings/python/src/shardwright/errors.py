@@ -77,7 +77,7 @@ class ForkedError(ShardError):
 
 
 class UnsupportedError(ShardError, NotImplementedError):
-    """Not in this build of the library, or without the `backplane` that it needs."""
+    """Not in this build of the library, or without the `backplane` or `store` that it needs."""
 
 
 class NetworkError(ShardError, OSError):

@@ -205,6 +205,15 @@ pub const MAX_JOB_ERROR_BYTES: usize = 4 << 10;
 /// The longest that a job can be put off.
 pub const MAX_JOB_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The shortest time between two jobs of a schedule.
+pub const MIN_JOB_REPEAT: Duration = Duration::from_secs(1);
+
+/// The longest cron expression, in bytes.
+pub const MAX_CRON_BYTES: usize = 256;
+
+/// Schedules of one queue.
+pub const MAX_SCHEDULES: usize = 256;
+
 /// Priorities of jobs go from minus this to this.
 pub const MAX_JOB_PRIORITY: i64 = 100;
 

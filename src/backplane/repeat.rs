@@ -149,15 +149,18 @@ impl CronDateTime for Utc {
         let (year, month, day) = Self::date(days);
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
         let year = i32::try_from(year).unwrap_or(i32::MAX);
+        // What is part of a date or of a time of day is never negative.
+        let part = |number: i64| u32::try_from(number).unwrap_or(0);
         CivilDateTime::new(
-            CivilDate::from_parts_unchecked(year, month as u32, day as u32),
-            CivilTime::from_parts_unchecked(hour as u32, minute as u32, second as u32),
+            CivilDate::from_parts_unchecked(year, part(month), part(day)),
+            CivilTime::from_parts_unchecked(part(hour), part(minute), part(second)),
         )
     }
 
     fn civil_weekday(&self) -> Weekday {
         // 1970 began on a Thursday.
-        Weekday::from_days_from_sunday((self.0.div_euclid(DAY_S) + 4).rem_euclid(7) as u32)
+        let day = (self.0.div_euclid(DAY_S) + 4).rem_euclid(7);
+        Weekday::from_days_from_sunday(u32::try_from(day).unwrap_or(0))
     }
 
     fn resolve_civil(&self, civil: CivilDateTime) -> Result<Resolution<Self>, CronError> {

@@ -339,3 +339,98 @@ impl Group {
 fn millis(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: u32 = 7;
+
+    /// A change to this state, with this reason.
+    fn change(to: ShardState, reason: &'static str) -> StateChange {
+        let lost = (to == ShardState::Disconnected).then_some(Cause::ConnectionLost);
+        StateChange { from: ShardState::Ready, to, reason: reason.into(), close_code: None, lost }
+    }
+
+    /// What is stored after so long, as people read it.
+    fn texts(incidents: &mut Incidents, now_ms: i64) -> Vec<String> {
+        let text = |it: Incident| it.value["text"].as_str().expect("a text").to_owned();
+        incidents.due(now_ms).into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_shard_that_stays_away_is_told_of_before_it_is_back_and_after() {
+        let mut incidents = Incidents::new(0);
+        incidents.changed(1_000, SHARD, &change(ShardState::Disconnected, "lost the connection"));
+        assert_eq!(incidents.due_at_ms(), Some(61_000));
+        incidents.changed(2_000, SHARD, &change(ShardState::Connecting, ""));
+        incidents.changed(3_000, SHARD, &change(ShardState::Disconnected, "connection refused"));
+        assert!(texts(&mut incidents, 60_999).is_empty());
+        assert!(texts(&mut incidents, 61_000).is_empty());
+        assert_eq!(incidents.due_at_ms(), Some(66_000));
+        let away = "shard 7: lost the connection; away for more than 60 s, at attempt 2";
+        assert_eq!(texts(&mut incidents, 66_000), [away]);
+        assert_eq!(incidents.due_at_ms(), None);
+        incidents.changed(70_000, SHARD, &change(ShardState::Resuming, ""));
+        incidents.changed(71_000, SHARD, &change(ShardState::Ready, ""));
+        let back = "shard 7: lost the connection; resumed in 70.0 s, at attempt 2";
+        assert_eq!(texts(&mut incidents, 76_000), [back]);
+    }
+
+    #[test]
+    fn a_start_a_stop_and_a_refusal_are_no_outages() {
+        let mut incidents = Incidents::new(0);
+        for state in [ShardState::Queued, ShardState::Identifying, ShardState::Ready] {
+            incidents.changed(0, SHARD, &change(state, ""));
+        }
+        for end in [ShardState::Stopped, ShardState::Fatal] {
+            incidents.changed(0, SHARD, &change(ShardState::Disconnected, "lost"));
+            incidents.changed(0, SHARD, &change(end, ""));
+        }
+        assert_eq!((incidents.due_at_ms(), incidents.rest().len()), (None, 0));
+    }
+
+    #[test]
+    fn what_happens_in_two_ways_is_two_incidents_and_a_clock_may_be_set_back() {
+        let mut incidents = Incidents::new(0);
+        let add = |incidents: &mut Incidents, shard, code| {
+            let news = News {
+                kind: Kind::Fatal,
+                shard: Some(shard),
+                text: format!("closed with {code}"),
+                close_code: Some(code),
+            };
+            incidents.add(10_000, news);
+        };
+        for (shard, code) in [(0, 4014), (1, 4014), (1, 4014), (2, 4004), (2, 4004)] {
+            add(&mut incidents, shard, code);
+        }
+        assert!(texts(&mut incidents, 14_999).is_empty());
+        let told = ["2 shards: closed with 4014", "shard 2, 2 times: closed with 4004"];
+        assert_eq!(texts(&mut incidents, 9_000), told);
+    }
+
+    #[test]
+    fn the_allowance_grows_back() {
+        let mut incidents = Incidents::new(0);
+        let mut storm = |now_ms: i64, count: u16| {
+            for code in 0..count {
+                let news = News {
+                    kind: Kind::Fatal,
+                    shard: None,
+                    text: code.to_string(),
+                    close_code: Some(code),
+                };
+                incidents.add(now_ms, news);
+            }
+            let due = incidents.due(now_ms + 5_000);
+            let left_out: Vec<_> = due.iter().map(|it| it.value["left_out"].clone()).collect();
+            (due.len(), left_out.first().cloned())
+        };
+        assert_eq!(storm(0, 130), (100, Some(json!(30))));
+        assert_eq!(storm(10_000, 5), (0, None));
+        let hour_ms = 3_600_000;
+        assert_eq!(storm(hour_ms + 1_000, 70), (60, Some(json!(15))));
+        assert_eq!(storm(100 * hour_ms, 200), (100, Some(json!(100))));
+    }
+}

@@ -117,8 +117,10 @@ impl Incidents {
         }
     }
 
-    /// A shard changed its state.
-    pub(super) fn changed(&mut self, now_ms: i64, shard: u32, change: &StateChange) {
+    /// A shard changed its state. Whether [`Incidents::due_at_ms`] is sooner for it: in a storm nobody is to
+    /// look at all shards for each of them.
+    pub(super) fn changed(&mut self, now_ms: i64, shard: u32, change: &StateChange) -> bool {
+        let (open, was_calm) = (self.open.len(), self.outages.is_empty());
         match change.to {
             ShardState::Disconnected => {
                 let outage = self.outages.entry(shard).or_insert_with(|| Outage {
@@ -145,6 +147,7 @@ impl Incidents {
             ShardState::Fatal | ShardState::Stopped => drop(self.outages.remove(&shard)),
             ShardState::Idle | ShardState::Queued | ShardState::Connecting => {}
         }
+        self.open.len() > open || was_calm && !self.outages.is_empty()
     }
 
     /// Other shards take over: what befell the old ones is over.

@@ -92,8 +92,10 @@ impl Records {
 
     /// A shard changed its state.
     pub(super) fn changed(&self, shard_id: u32, change: &StateChange) {
-        lock(&self.found).incidents.changed(wall_ms(), shard_id, change);
-        self.looks.notify_one();
+        let is_sooner = lock(&self.found).incidents.changed(wall_ms(), shard_id, change);
+        if is_sooner {
+            self.looks.notify_one();
+        }
     }
 
     /// Something happened.

@@ -45,8 +45,8 @@ class PushedJob(TypedDict):
 
 
 class PushedSchedule(TypedDict):
-    """A schedule that was stored; `next_at_ms` is when it is due, in ms since 1970. With `new` False it took the
-    place of the one with its name."""
+    """A schedule that was stored; `next_at_ms` is when it is due, in ms since 1970. With `new` False it took
+    the place of the one with its name."""
 
     name: str
     new: bool
@@ -173,8 +173,8 @@ class Jobs:
         max_attempts: Optional[int] = None,
         dedupe: Optional[str] = None,
     ) -> Reply[PushedSchedule]:
-        """Adds a job again and again: `every` so many seconds, or by a `cron` expression in UTC. All processes
-        may say so at their start; it is one schedule, by its name, and each time makes one job."""
+        """Adds a job again and again: `every` so many seconds, or by a `cron` expression in UTC. All
+        processes may say so at their start; it is one schedule, by its name, and each time makes one job."""
         rhythm = {"every_ms": milliseconds(every), "cron": cron}
         return self._client._ask(
             "job_push",

@@ -121,6 +121,39 @@ pub const MAX_STORE_PAGE_BYTES: usize = 8 << 20;
 /// How long a command for the store may take, with all that is tried again.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the engine's own records are kept in the store.
+pub const RECORDS_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Minutes of history, of all clients of a bot, that are kept in the store.
+pub const MAX_HISTORY_KEPT: usize = 1_000_000;
+
+/// Incidents that are kept in the store.
+pub const MAX_INCIDENTS_KEPT: usize = 100_000;
+
+/// Starts of clients that are kept in the store.
+pub const MAX_DEPLOYS_KEPT: usize = 10_000;
+
+/// The engine's own records that wait for a store that is away. Then the oldest go.
+pub const MAX_RECORDS_WAITING: usize = 1_000;
+
+/// How long a client that stops waits for its last records to be stored.
+pub const LAST_RECORDS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What happens to shards in the same way within this time is one incident.
+pub const INCIDENT_WINDOW: Duration = Duration::from_secs(5);
+
+/// A shard that is away for this long is an incident before it is back.
+pub const LONG_OUTAGE: Duration = Duration::from_secs(60);
+
+/// Incidents that a client records in quick succession.
+pub const INCIDENTS_AT_ONCE: u32 = 100;
+
+/// Incidents that a client may record in the long run.
+pub const INCIDENTS_PER_HOUR: u32 = 60;
+
+/// Shards that one incident names.
+pub const MAX_INCIDENT_SHARDS: usize = 100;
+
 /// The longest topic, in bytes.
 pub const MAX_TOPIC_BYTES: usize = 128;
 
@@ -171,6 +204,15 @@ pub const MAX_JOB_ERROR_BYTES: usize = 4 << 10;
 
 /// The longest that a job can be put off.
 pub const MAX_JOB_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The shortest time between two jobs of a schedule.
+pub const MIN_JOB_REPEAT: Duration = Duration::from_secs(1);
+
+/// The longest cron expression, in bytes.
+pub const MAX_CRON_BYTES: usize = 256;
+
+/// Schedules of one queue.
+pub const MAX_SCHEDULES: usize = 256;
 
 /// Priorities of jobs go from minus this to this.
 pub const MAX_JOB_PRIORITY: i64 = 100;

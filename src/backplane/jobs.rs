@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::Doing;
+use super::repeat::Repeat;
 use crate::config::{
     DEFAULT_JOB_ATTEMPTS, DEFAULT_JOB_VISIBILITY, DEFAULT_JOBS_PER_PAGE, MAX_JOB_ATTEMPTS,
     MAX_JOB_DEDUPE_BYTES, MAX_JOB_DELAY, MAX_JOB_ERROR_BYTES, MAX_JOB_PAYLOAD_BYTES,
@@ -35,6 +36,10 @@ pub enum JobRequest {
     List(JobList),
     /// Lets a dead one wait again.
     Retry(Retry),
+    /// Asks for the schedules of a queue.
+    Schedules(Schedules),
+    /// Ends one.
+    Unschedule(Unschedule),
 }
 
 /// `job_push`.
@@ -52,6 +57,8 @@ pub struct Push {
     #[serde(default = "attempts")]
     pub(crate) max_attempts: i64,
     pub(crate) dedupe: Option<String>,
+    /// There is to be one again and again.
+    pub(crate) repeat: Option<Repeat>,
 }
 
 /// `job_consume`.
@@ -110,6 +117,25 @@ pub struct Retry {
     _type: IgnoredAny,
     pub(crate) queue: String,
     pub(crate) job_id: i64,
+}
+
+/// `job_schedules`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedules {
+    #[serde(rename = "type")]
+    _type: IgnoredAny,
+    pub(crate) queue: String,
+}
+
+/// `job_unschedule`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unschedule {
+    #[serde(rename = "type")]
+    _type: IgnoredAny,
+    pub(crate) queue: String,
+    pub(crate) name: String,
 }
 
 /// How it stands with a job.
@@ -176,6 +202,44 @@ pub(crate) struct Taken {
     pub(crate) jobs: Vec<Job>,
     /// When there may be more, if that is known.
     pub(crate) wait: Option<Duration>,
+    /// What the time is there, in ms since 1970.
+    pub(crate) now_ms: i64,
+    /// Schedules of the queue that are due, some of them.
+    pub(crate) due: Vec<Due>,
+    /// When the next schedule is due, if there is one.
+    pub(crate) next_due: Option<Duration>,
+}
+
+/// A schedule that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) name: String,
+    /// As it was stored.
+    pub(crate) rhythm: String,
+    /// Since when, in ms since 1970.
+    pub(crate) at_ms: i64,
+}
+
+/// A schedule as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub(crate) due: Due,
+    pub(crate) payload: RawValueText,
+    pub(crate) priority: i64,
+    pub(crate) max_attempts: i64,
+    pub(crate) dedupe: Option<String>,
+}
+
+/// What came of a schedule that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheduled {
+    /// It is there, and was not before.
+    New,
+    /// It took the place of the one with its name. With the same rhythm it goes on in that, and this is when
+    /// it is due.
+    Replaced(i64),
+    /// The queue has too many.
+    TooMany,
 }
 
 /// Who has a job.
@@ -250,6 +314,27 @@ pub(crate) trait Jobs {
 
     /// Lets a dead job wait again, as if it were new. `false` if it is not dead.
     fn job_retry<'a>(&'a self, queue: &'a str, id: i64) -> Doing<'a, bool>;
+
+    /// What the time is, in ms since 1970, for schedules.
+    fn job_clock(&self) -> Doing<'_, i64>;
+
+    /// Stores a schedule: what is to be pushed, under which name, in which rhythm, and when first.
+    fn job_schedule<'a>(&'a self, push: &'a Push, due: &'a Due) -> Doing<'a, Scheduled>;
+
+    /// Pushes the job of a schedule that is due, and has it be due again at `next_ms`; `None` if somebody
+    /// else did.
+    fn job_fire<'a>(
+        &'a self,
+        queue: &'a str,
+        due: &'a Due,
+        next_ms: i64,
+    ) -> Doing<'a, Option<Pushed>>;
+
+    /// The schedules of a queue, by name.
+    fn job_schedules<'a>(&'a self, queue: &'a str) -> Doing<'a, Vec<Schedule>>;
+
+    /// Ends a schedule. `false` if there is none.
+    fn job_unschedule<'a>(&'a self, queue: &'a str, name: &'a str) -> Doing<'a, bool>;
 }
 
 impl JobRequest {
@@ -276,6 +361,17 @@ impl JobRequest {
                 check_name("queue", &retry.queue, MAX_QUEUE_NAME_BYTES)?;
                 Self::Retry(retry)
             }
+            "job_schedules" => {
+                let schedules: Schedules = json::parse(text).map_err(wrong)?;
+                check_name("queue", &schedules.queue, MAX_QUEUE_NAME_BYTES)?;
+                Self::Schedules(schedules)
+            }
+            "job_unschedule" => {
+                let unschedule: Unschedule = json::parse(text).map_err(wrong)?;
+                check_name("queue", &unschedule.queue, MAX_QUEUE_NAME_BYTES)?;
+                check_name("name", &unschedule.name, MAX_JOB_DEDUPE_BYTES)?;
+                Self::Unschedule(unschedule)
+            }
             _ => return Err(wrong(format!("{kind:?} is no command for jobs"))),
         })
     }
@@ -300,6 +396,13 @@ impl Push {
             return Err(wrong(format!("`max_attempts` is 1 to {MAX_JOB_ATTEMPTS}")));
         }
         check_delay(self.delay_ms)?;
+        if let Some(repeat) = &self.repeat {
+            check_name("name` of `repeat", &repeat.name, MAX_JOB_DEDUPE_BYTES)?;
+            repeat.rhythm()?;
+            if self.delay_ms > 0 {
+                return Err(wrong("with `repeat` there is no `delay_ms`: `repeat` says when"));
+            }
+        }
         Ok(self)
     }
 }
@@ -358,3 +461,6 @@ fn wrong(text: impl Into<String>) -> Error {
 
 /// Why a job is dead whose worker went away too often.
 pub(crate) const LOST: &str = "its worker went away, or took longer than its lease";
+
+/// Schedules that one look brings at most.
+pub(crate) const DUE_AT_ONCE: u32 = 16;

@@ -12,6 +12,7 @@ mod command;
 mod condition;
 pub(crate) mod jobs;
 mod redis;
+pub(crate) mod repeat;
 mod sqlite;
 
 use std::fmt;

@@ -131,7 +131,8 @@ impl Command {
             "reshard" => parse::<Reshard<'_>>(text)?.into_command(),
             "publish" | "subscribe" | "unsubscribe" | "call" | "answer" | "cluster_stats"
             | "cache_get" | "cache_set" | "cache_delete" | "cache_increment" | "job_push"
-            | "job_consume" | "job_ack" | "job_fail" | "job_list" | "job_retry" => {
+            | "job_consume" | "job_ack" | "job_fail" | "job_list" | "job_retry"
+            | "job_schedules" | "job_unschedule" => {
                 let request = backplane::Request::from_json(&kind, text)?;
                 Ok(Self::Backplane(Box::new(request)))
             }
@@ -145,7 +146,7 @@ impl Command {
                  rest, gateway_info, guilds, guild_stats, restart_shard, reshard, publish, \
                  subscribe, unsubscribe, call, answer, cluster_stats, cache_get, cache_set, \
                  cache_delete, cache_increment, job_push, job_consume, job_ack, job_fail, \
-                 job_list, job_retry, store_put, store_get, \
+                 job_list, job_retry, job_schedules, job_unschedule, store_put, store_get, \
                  store_delete and store_list"
             ))),
         }

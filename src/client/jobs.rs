@@ -10,16 +10,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::shared::{Shared, lock};
-use crate::backplane::jobs::{Consume, End, Fail, Job, JobList, JobRequest, Lease, Push, Taken};
+use crate::backplane::jobs::{
+    Consume, Due, End, Fail, Job, JobList, JobRequest, Lease, Push, Schedule, Scheduled, Schedules,
+    Taken, Unschedule,
+};
+use crate::backplane::repeat::{Repeat, Rhythm};
 use crate::backplane::{Backplane, Trouble};
 use crate::config::{
-    JOB_BACKOFF, MAX_CONSUMED_QUEUES, MAX_JOB_BACKOFF, MAX_JOBS_RUNNING, MIN_JOB_VISIBILITY,
+    JOB_BACKOFF, MAX_CONSUMED_QUEUES, MAX_JOB_BACKOFF, MAX_JOBS_RUNNING, MAX_SCHEDULES,
+    MIN_JOB_VISIBILITY,
 };
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Event, EventKind};
@@ -135,11 +140,22 @@ impl Jobs {
                 call(&retry.queue, backplane).await;
                 "null".to_owned()
             }
+            JobRequest::Schedules(Schedules { queue, .. }) => {
+                let schedules = backplane.job_schedules(&queue).await?;
+                json!({"schedules": schedules.iter().map(show).collect::<Vec<_>>()}).to_string()
+            }
+            JobRequest::Unschedule(Unschedule { queue, name, .. }) => {
+                let is_removed = backplane.job_unschedule(&queue, &name).await?;
+                json!({"removed": is_removed}).to_string()
+            }
         };
         Ok(data.into())
     }
 
     async fn push(&self, push: &Push, backplane: &Arc<dyn Backplane>) -> Result<String, Error> {
+        if let Some(repeat) = &push.repeat {
+            return schedule(push, repeat, backplane).await;
+        }
         let pushed = backplane.job_push(push).await?;
         self.count(PUSHED, usize::from(pushed.is_new));
         if pushed.wakes {
@@ -291,13 +307,21 @@ async fn work_off(
     let Some(post) = &shared.post else { return };
     // What cannot be heard yet is from the next connection on; until then this looks by itself.
     let _ = backplane.listen(&[format!("{WAKE}{queue}")]).await;
+    let mut looked_at: Option<Instant> = None;
+    let mut due_at: Option<Instant> = None;
     while let Some((free, visibility)) = post.jobs().room(&queue, &wake) {
-        let mut wait = LOOK_EVERY;
-        if free > 0 {
+        let now = Instant::now();
+        // Without room for jobs there may be schedules that are due.
+        let is_time =
+            due_at.is_some_and(|at| at <= now) || looked_at.is_none_or(|at| now - at >= LOOK_EVERY);
+        let mut wait = due_at.map_or(LOOK_EVERY, |at| (at - now).min(LOOK_EVERY));
+        if free > 0 || is_time {
             let count = free.min(BATCH);
             match backplane.job_take(&queue, &worker, visibility, count).await {
-                Ok(Taken { jobs, wait: next }) => {
-                    let is_full = jobs.len() == count;
+                Ok(Taken { jobs, wait: next, now_ms, due, next_due }) => {
+                    let is_full = count > 0 && jobs.len() == count;
+                    looked_at = Some(now);
+                    due_at = next_due.map(|wait| Instant::now() + wait);
                     for job in jobs {
                         let lease = Lease {
                             queue: queue.clone(),
@@ -308,10 +332,14 @@ async fn work_off(
                         post.jobs().hold(lease, visibility);
                         shared.queue.push_own(event(&queue, &job));
                     }
-                    if is_full {
+                    let could_fire = fire(&queue, &due, now_ms, &backplane).await;
+                    if is_full || could_fire && !due.is_empty() {
                         continue;
                     }
-                    wait = wait.min(next.unwrap_or(LOOK_EVERY)).max(Duration::from_millis(1));
+                    let next = if free > 0 { next } else { None };
+                    wait = next.into_iter().chain(next_due).fold(LOOK_EVERY, Duration::min);
+                    let least = if could_fire { Duration::from_millis(1) } else { LOOK_AGAIN };
+                    wait = wait.max(least);
                 }
                 Err(_) => wait = LOOK_AGAIN,
             }
@@ -347,6 +375,67 @@ async fn extend(shared: Arc<Shared>, backplane: Arc<dyn Backplane>) {
         }
         sleep(EXTEND_STEP).await;
     }
+}
+
+/// Stores a schedule; the reply's data.
+async fn schedule(
+    push: &Push,
+    repeat: &Repeat,
+    backplane: &Arc<dyn Backplane>,
+) -> Result<String, Error> {
+    let rhythm = repeat.rhythm()?;
+    let now_ms = backplane.job_clock().await?;
+    let Some(at_ms) = rhythm.next_ms(now_ms, now_ms) else {
+        return Err(Error::new(ErrorKind::InvalidArgument, "`cron` never comes any more"));
+    };
+    let due = Due { name: repeat.name.clone(), rhythm: rhythm.to_text(), at_ms };
+    let (is_new, next_at_ms) = match backplane.job_schedule(push, &due).await? {
+        Scheduled::New => (true, at_ms),
+        Scheduled::Replaced(at_ms) => (false, at_ms),
+        Scheduled::TooMany => {
+            let text = format!("a queue has at most {MAX_SCHEDULES} schedules");
+            return Err(Error::new(ErrorKind::QueueFull, text));
+        }
+    };
+    // Who sleeps does not know when to wake.
+    call(&push.queue, backplane).await;
+    Ok(json!({"name": repeat.name, "new": is_new, "next_at_ms": next_at_ms}).to_string())
+}
+
+/// Pushes the jobs of schedules that are due. Whether that could be done, by whomever.
+async fn fire(queue: &str, due: &[Due], now_ms: i64, backplane: &Arc<dyn Backplane>) -> bool {
+    let mut could_all = true;
+    for due in due {
+        let rhythm = Rhythm::from_text(&due.rhythm);
+        let Some(next_ms) = rhythm.and_then(|rhythm| rhythm.next_ms(due.at_ms, now_ms)) else {
+            debug!("the schedule {:?} of {queue:?} is one of a later version", due.name);
+            could_all = false;
+            continue;
+        };
+        match backplane.job_fire(queue, due, next_ms).await {
+            Ok(Some(pushed)) if pushed.wakes => call(queue, backplane).await,
+            Ok(_) => {}
+            Err(_) => could_all = false,
+        }
+    }
+    could_all
+}
+
+/// A schedule as a host sees it.
+fn show(schedule: &Schedule) -> Value {
+    let Schedule { due, payload, priority, max_attempts, dedupe } = schedule;
+    let mut shown = json!({
+        "name": due.name,
+        "next_at_ms": due.at_ms,
+        "payload": payload,
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "dedupe": dedupe,
+    });
+    if let Some(rhythm) = Rhythm::from_text(&due.rhythm) {
+        rhythm.show(&mut shown);
+    }
+    shown
 }
 
 /// Wakes all consumers of a queue. One that does not hear it looks by itself.

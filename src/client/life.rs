@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::crew::Crew;
 use super::fleet::Fleet;
+use super::records::Kind;
 use super::reshard::{self, Request, Reshard, Step, Target};
 use super::shared::{InCaseOfPanic, Shared, Stage, lock};
 use super::startup::{self, GatewayInfo, Plan};
@@ -48,6 +49,7 @@ impl Shared {
         }
         let mut stop = self.stop.subscribe();
         self.mind_store();
+        self.keep_records();
         let plan = tokio::select! {
             // First: a stop from before this task began would not be a change to those that look later.
             biased;
@@ -67,6 +69,7 @@ impl Shared {
         }
         self.take_tasks().shutdown().await;
         if let Some(store) = &self.store {
+            self.store_last_records().await;
             store.close().await;
         }
         self.end();
@@ -225,10 +228,15 @@ impl Shared {
                 Some(request) = requests.recv() => {
                     let is_idle = reshard.is_none() && other.is_none();
                     reshard = match request {
-                        Request::Begin { command_id, plan } if is_idle => self
-                            .stage()
-                            .fleet()
-                            .map(|fleet| Reshard::begin(command_id, plan, self, fleet)),
+                        Request::Begin { command_id, plan } if is_idle => {
+                            let stage = self.stage();
+                            stage.fleet().map(|fleet| {
+                                let (from, to) = (fleet.total, plan.total);
+                                let text = format!("resharding from {from} to {to} shards begins");
+                                self.record_news(Kind::Reshard, None, text, None);
+                                Reshard::begin(command_id, plan, self, fleet)
+                            })
+                        }
                         Request::Begin { command_id: Some(id), .. } => {
                             let text = "another reshard is under way; wait for its reply";
                             self.replies.fail(id, &Error::new(ErrorKind::State, text));
@@ -305,6 +313,8 @@ impl Shared {
             Step::Done => {
                 crew.stand_alone();
                 self.set_other(None);
+                let text = format!("resharded to {} shards", reshard.plan().total);
+                self.record_news(Kind::Reshard, None, text, None);
                 reshard.succeed(self);
                 return None;
             }
@@ -345,6 +355,8 @@ impl Shared {
             new.tell_all(|| Mail::Stop(StopMode::Close));
         }
         self.set_other(None);
+        let text = format!("resharding to {} shards was given up: {error}", reshard.plan().total);
+        self.record_news(Kind::Reshard, None, text, None);
         reshard.fail(self, error);
     }
 
@@ -383,6 +395,7 @@ impl Shared {
         fleet.members.insert(shard_id, member);
         drop(stage);
         let reason = format!("shard {shard_id} met a bug in the engine and is started anew");
+        self.record_news(Kind::Bug, Some(shard_id), "a bug in the engine; started anew", None);
         self.say(shard_id, state, ShardState::Disconnected, reason);
     }
 
@@ -405,6 +418,7 @@ impl Shared {
                     return;
                 }
                 warn!("{reason}");
+                self.record_news(Kind::Budget, None, reason.as_str(), None);
                 self.say(NO_SHARD, ShardState::Queued, ShardState::Queued, reason);
                 return;
             }
@@ -415,6 +429,7 @@ impl Shared {
                     window.as_secs()
                 );
                 warn!("{reason}");
+                self.record_news(Kind::Slowed, None, reason.as_str(), None);
                 self.say(NO_SHARD, ShardState::Queued, ShardState::Queued, reason);
                 return;
             }
@@ -451,6 +466,7 @@ impl Desk for GateDesk {
         match notice {
             Some(Notice::Waits(reason)) => {
                 warn!("{reason}");
+                shared.record_news(Kind::Turns, None, reason.as_str(), None);
                 shared.say(NO_SHARD, ShardState::Queued, ShardState::Queued, reason);
             }
             Some(Notice::GoesOn) => info!("the backplane says again whose turn it is to identify"),

@@ -18,6 +18,7 @@ mod latch;
 mod life;
 mod member_command;
 mod post;
+mod records;
 mod replies;
 mod reshard;
 mod shared;

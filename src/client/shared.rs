@@ -20,6 +20,7 @@ use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
 use super::post::{self, Post};
+use super::records::{Kind, Records};
 use super::replies::{Replies, Return};
 use super::reshard;
 use super::startup;
@@ -51,6 +52,8 @@ pub(super) struct Shared {
     pub(super) post: Option<Post>,
     /// What keeps documents, if the config names one.
     pub(super) store: Option<Store>,
+    /// What the engine itself keeps there.
+    pub(super) records: Option<Records>,
     /// Asks the task of the client's life for another number of shards.
     pub(super) reshards: mpsc::UnboundedSender<reshard::Request>,
     /// Its end of that, until the client starts.
@@ -173,11 +176,13 @@ impl Shared {
         let (returns, returned) = mpsc::unbounded_channel();
         let queue = Arc::new(EventQueue::new(&config.queue).map_err(io)?);
         let post = Post::new(&config)?;
+        let store = Store::new(&config)?;
         Ok(Self {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
             keeper: Keeper::new(&config, || post.as_ref().map(Post::sessions))?,
-            store: Store::new(&config)?,
+            records: store.as_ref().map(|_| Records::new(post.as_ref().map(Post::worker))),
+            store,
             post,
             config,
             replies: Replies::new(Arc::clone(&queue), returns),
@@ -375,7 +380,15 @@ impl Shared {
         }
         // Fast ones may be ready already.
         if fleet.members.len() == lock(&self.progress).ready.len() {
-            self.decided.set();
+            self.complete();
+        }
+    }
+
+    /// Every shard is ready.
+    fn complete(&self) {
+        self.decided.set();
+        if let Some(records) = &self.records {
+            records.ready();
         }
     }
 
@@ -397,6 +410,9 @@ impl Shared {
         }
         if let Some(post) = &self.post {
             post.hurry();
+        }
+        if let Some(records) = &self.records {
+            records.switched();
         }
     }
 
@@ -446,7 +462,8 @@ impl Shared {
     /// Tells of a change of state that a shard cannot tell of itself; with [`NO_SHARD`], of something
     /// that holds up all of them.
     pub(super) fn say(&self, shard_id: u32, from: ShardState, to: ShardState, reason: String) {
-        let change = StateChange { from, to, reason: reason.into(), close_code: None };
+        let reason = reason.into();
+        let change = StateChange { from, to, reason, close_code: None, lost: None };
         self.queue.push_own(driver::state_event(shard_id, &change));
     }
 
@@ -458,6 +475,8 @@ impl Shared {
             format!("shard {shard_id}: {reason}")
         };
         tracing::error!("{text}");
+        let shard = Some(shard_id).filter(|id| *id != NO_SHARD);
+        self.record_news(Kind::Fatal, shard, reason, close_code);
         lock(&self.progress).fatal.insert(shard_id, text);
         let data = json!({"reason": reason, "close_code": close_code}).to_string();
         let mut event = Event::new(EventKind::Fatal, "", data.as_bytes());
@@ -590,6 +609,9 @@ impl Owner for Shared {
     }
 
     fn changed(&self, shard_id: u32, change: &StateChange) {
+        if let Some(records) = &self.records {
+            records.changed(shard_id, change);
+        }
         match change.to {
             ShardState::Ready => {
                 if let Some(keeper) = &self.keeper {
@@ -603,7 +625,7 @@ impl Owner for Shared {
                 };
                 let stage = self.stage();
                 if stage.fleet().is_some_and(|fleet| fleet.members.len() == ready) {
-                    self.decided.set();
+                    self.complete();
                 }
             }
             ShardState::Fatal
@@ -621,6 +643,11 @@ impl Owner for Shared {
             ShardState::Fatal => self.refuse(shard_id, &change.reason, change.close_code),
             _ => {}
         }
+    }
+
+    fn missed_guilds(&self, shard_id: u32, missing: usize) {
+        let text = format!("{missing} guilds that READY listed have not come");
+        self.record_news(Kind::GuildsMissing, Some(shard_id), text, None);
     }
 
     fn measured(&self, measure: Measure, took: Duration) {

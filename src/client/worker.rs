@@ -49,7 +49,7 @@ pub(super) struct ShardRecord {
 
 /// Numbers that can be added up.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Sums {
+pub(super) struct Sums {
     /// Shards by state.
     states: BTreeMap<String, u32>,
     guilds: usize,
@@ -118,6 +118,25 @@ impl Rate {
 impl Shared {
     /// What the others may know of this client.
     pub(super) fn record(&self, worker: &str, topics: Vec<String>, rate: &Rate) -> Record {
+        let (sums, shards) = self.sums(rate);
+        let stage = self.stage();
+        let age_ms = i64::try_from(self.age().as_millis()).unwrap_or(0);
+        Record {
+            worker: worker.to_owned(),
+            host: host_name(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at_ms: wall_ms() - age_ms,
+            stage: stage.name().to_owned(),
+            shard_total: stage.fleet().map(|fleet| fleet.total.get()),
+            shards,
+            topics,
+            sums,
+        }
+    }
+
+    /// What its shards come to together, and each of them.
+    pub(super) fn sums(&self, rate: &Rate) -> (Sums, Vec<ShardRecord>) {
         let stage = self.stage();
         let mut sums = Sums::default();
         let mut shards = Vec::new();
@@ -134,19 +153,7 @@ impl Shared {
             shards.push(ShardRecord { shard, state, guilds, members });
         }
         sums.events_per_second = rate.at(events);
-        let age_ms = i64::try_from(self.age().as_millis()).unwrap_or(0);
-        Record {
-            worker: worker.to_owned(),
-            host: host_name(),
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at_ms: wall_ms() - age_ms,
-            stage: stage.name().to_owned(),
-            shard_total: stage.fleet().map(|fleet| fleet.total.get()),
-            shards,
-            topics,
-            sums,
-        }
+        (sums, shards)
     }
 }
 
@@ -179,7 +186,7 @@ fn two_digits(rate: f64) -> f64 {
 }
 
 /// What this machine calls itself.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let name = kernel.ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     let name = name.trim();

@@ -75,6 +75,9 @@ pub(crate) trait Owner: Send + Sync + 'static {
     /// The shard changed its state. The host is told already.
     fn changed(&self, shard_id: u32, change: &StateChange);
 
+    /// The guilds that READY listed are complete but for so many, which have not come.
+    fn missed_guilds(&self, shard_id: u32, missing: usize);
+
     /// Something took so long.
     fn measured(&self, measure: Measure, took: Duration);
 }
@@ -105,7 +108,7 @@ pub(crate) struct Surroundings {
 
 /// The event that tells the host of a change of state.
 pub(crate) fn state_event(shard_id: u32, change: &StateChange) -> Event {
-    let StateChange { from, to, reason, close_code } = change;
+    let StateChange { from, to, reason, close_code, .. } = change;
     let data = json!({"from": from, "to": to, "reason": reason, "close_code": close_code});
     let mut event = Event::new(EventKind::ShardState, to.name(), data.to_string().as_bytes());
     event.shard_id = shard_id;
@@ -341,7 +344,7 @@ impl Driver {
     /// a state never waits.
     fn tell(&mut self, change: &StateChange) {
         self.flush();
-        let StateChange { from, to, reason, close_code } = change;
+        let StateChange { from, to, reason, close_code, .. } = change;
         debug!(shard = self.shard_id, %from, %to, ?close_code, "{reason}");
         if matches!(to, ShardState::Disconnected | ShardState::Fatal) {
             self.counts.last_error = Some(reason.to_string());
@@ -679,6 +682,9 @@ impl Driver {
         self.guild_counts = guilds.counts();
         drop(guilds);
         if self.speaks() {
+            if let Some(missing) = usize::try_from(event.status).ok().filter(|it| *it > 0) {
+                self.surroundings.owner.missed_guilds(self.shard_id, missing);
+            }
             self.surroundings.queue.push_own(event);
         }
     }

@@ -211,6 +211,8 @@ pub struct StateChange {
     pub reason: Cow<'static, str>,
     /// The close code that caused it, if one did.
     pub close_code: Option<u16>,
+    /// Why there will be a new connection, if that is the change.
+    pub lost: Option<Cause>,
 }
 
 /// How a command went.
@@ -1101,7 +1103,8 @@ impl Machine {
         let to = phase.state();
         if from != to {
             let reason = self.presentable(reason);
-            self.push(Output::State(StateChange { from, to, reason, close_code }));
+            let lost = (phase == Phase::Waiting).then_some(self.cause);
+            self.push(Output::State(StateChange { from, to, reason, close_code, lost }));
         }
     }
 

@@ -81,6 +81,17 @@ fn documents_per_page() -> usize {
 }
 
 impl Put {
+    /// One of the engine itself, which may write where hosts may not.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the value is no JSON.
+    pub(super) fn own(collection: &str, key: &str, value: &str) -> Result<Self, Error> {
+        let value = RawValue::from_string(value.to_owned())
+            .map_err(|error| wrong(format!("what is to be stored is no JSON: {error}")))?;
+        let (collection, key) = (collection.to_owned(), key.to_owned());
+        Ok(Self { _type: IgnoredAny, collection, key, value, expected_version: None })
+    }
+
     /// The request, if it makes sense.
     pub(crate) fn checked(self) -> Result<Request, Error> {
         check_writable(&self.collection)?;

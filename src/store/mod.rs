@@ -51,6 +51,9 @@ trait Backend: fmt::Debug + Send + Sync {
     /// Some documents of a collection, by key.
     fn list<'a>(&'a self, list: &'a List) -> Answer<'a, Page>;
 
+    /// Deletes the documents of a collection before a key, and all but so many of its last ones.
+    fn trim<'a>(&'a self, collection: &'a str, before: &'a str, most: usize) -> Answer<'a, ()>;
+
     /// Sees to it that it can be used, and is found out when not, for ever.
     fn mind(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
@@ -149,6 +152,31 @@ impl Store {
     /// What came of commands so far.
     pub(crate) fn used(&self) -> Used {
         self.usage.get()
+    }
+
+    /// Writes down something of the engine's own.
+    ///
+    /// # Errors
+    /// As [`Store::run`].
+    pub(crate) async fn note(&self, collection: &str, key: &str, value: &str) -> Result<(), Error> {
+        let put = Put::own(collection, key, value)?;
+        let done = self.run(&Request::Put(put)).await;
+        done.map(drop)
+    }
+
+    /// Deletes what is before a key in a collection of the engine's own, and all but so many of the last.
+    ///
+    /// # Errors
+    /// As [`Store::run`].
+    pub(crate) async fn trim(
+        &self,
+        collection: &str,
+        before: &str,
+        most: usize,
+    ) -> Result<(), Error> {
+        let work = self.backend.trim(collection, before, most);
+        let late = || Error::new(ErrorKind::Timeout, "the store has not answered in time");
+        timeout(STORE_PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Keeps it usable, and its trouble known, for ever.

@@ -387,6 +387,22 @@ impl Postgres {
         let documents = rows.iter().map(|row| Ok((column(row, 0)?, document(row, 1)?)));
         Ok(Page { documents: documents.collect::<Result<_, Error>>()?, has_more })
     }
+
+    /// See [`Backend::trim`].
+    async fn trim(&self, collection: &str, before: &str, most: usize) -> Result<(), Error> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&self.bot, Type::TEXT),
+            (&collection, Type::TEXT),
+            (&before, Type::TEXT),
+            (&most, Type::INT8),
+        ];
+        let sql = "DELETE FROM shardwright_document
+            WHERE bot = $1 AND collection = $2 AND (key < $3 OR key <= (
+                SELECT key FROM shardwright_document WHERE bot = $1 AND collection = $2
+                ORDER BY key DESC LIMIT 1 OFFSET $4))";
+        self.query(sql, &parameters).await.map(drop)
+    }
 }
 
 impl Backend for Postgres {
@@ -404,6 +420,10 @@ impl Backend for Postgres {
 
     fn list<'a>(&'a self, list: &'a List) -> Answer<'a, Page> {
         Box::pin(self.list(list))
+    }
+
+    fn trim<'a>(&'a self, collection: &'a str, before: &'a str, most: usize) -> Answer<'a, ()> {
+        Box::pin(self.trim(collection, before, most))
     }
 
     fn mind(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -183,6 +183,20 @@ impl Backend for Sqlite {
         }))
     }
 
+    fn trim<'a>(&'a self, collection: &'a str, before: &'a str, most: usize) -> Answer<'a, ()> {
+        let (bot, collection, before) =
+            (self.bot.clone(), collection.to_owned(), before.to_owned());
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        Box::pin(self.run(move |connection| {
+            let delete = "DELETE FROM shardwright_document
+                 WHERE bot = ?1 AND collection = ?2 AND (key < ?3 OR key <= (
+                     SELECT key FROM shardwright_document WHERE bot = ?1 AND collection = ?2
+                     ORDER BY key DESC LIMIT 1 OFFSET ?4))";
+            connection.prepare_cached(delete)?.execute(params![bot, collection, before, most])?;
+            Ok(())
+        }))
+    }
+
     fn mind(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             // What goes wrong later is found by the commands.

@@ -25,6 +25,10 @@ on_every_backplane!(
     a_lease_ends_with_its_worker_and_not_with_time,
     no_more_come_than_there_is_room_for,
     bounds_are_kept,
+    each_due_time_makes_one_job_whoever_looks,
+    missed_times_are_not_made_up_for,
+    a_schedule_is_replaced_listed_and_removed,
+    schedules_do_not_wait_for_room,
     ten_thousand_jobs_survive_their_workers,
 );
 
@@ -225,6 +229,153 @@ async fn bounds_are_kept(backend: Backend) {
     done(&mut host, consume(600)).await;
     let (status, data) = host.ask(&with(consume(600), "queue", json!("r"))).await;
     assert_eq!(status, ErrorKind::QueueFull.status(), "{data}");
+    host.stop(StopMode::Abort).await;
+}
+
+// -- jobs that repeat -----------------------------------------------------------------------------
+
+fn repeat(payload: Value, repeat: Value) -> Value {
+    with(push(payload), "repeat", repeat)
+}
+
+/// The schedules of the queue.
+async fn schedules(host: &mut Host) -> Vec<Value> {
+    let list = done(host, json!({"type": "job_schedules", "queue": "q"})).await;
+    list["schedules"].as_array().expect("a list").clone()
+}
+
+/// Times between two moments, of a schedule that is due every second.
+fn times(from: &Value, to: &Value) -> usize {
+    let between_ms = to.as_i64().expect("ms") - from.as_i64().expect("ms");
+    assert_eq!(between_ms % 1_000, 0, "{between_ms}");
+    usize::try_from(between_ms / 1_000).expect("later")
+}
+
+async fn each_due_time_makes_one_job_whoever_looks(backend: Backend) {
+    let simulator = simulator(Options::default());
+    let mut hosts = [(); 3].map(|()| backend.start(&simulator, json!({})));
+    for host in &mut hosts {
+        done(host, consume(10)).await;
+    }
+    let every = repeat(json!("tick"), json!({"name": "ticks", "every_ms": 1_000}));
+    let first = done(&mut hosts[0], every).await;
+    assert_eq!((&first["name"], &first["new"]), (&json!("ticks"), &json!(true)));
+    let came = |hosts: &[Host; 3]| hosts.iter().map(|host| jobs(host).len()).sum::<usize>();
+    while came(&hosts) < 4 {
+        for host in &mut hosts {
+            host.during(Duration::from_millis(20)).await;
+        }
+    }
+    let remove = json!({"type": "job_unschedule", "queue": "q", "name": "ticks"});
+    let next = schedules(&mut hosts[0]).await[0]["next_at_ms"].clone();
+    assert_eq!(done(&mut hosts[0], remove.clone()).await, json!({"removed": true}));
+    assert_eq!(done(&mut hosts[0], remove).await, json!({"removed": false}));
+    // All that were made have come or are there; the last may have been made after the look.
+    let waiting = list(&mut hosts[0], "waiting").await.len();
+    let made = list(&mut hosts[0], "running").await.len() + waiting;
+    // On a machine that was busy for more than a second one is missing.
+    assert!((4..=times(&first["next_at_ms"], &next) + 1).contains(&made), "{made}");
+    let ids: BTreeSet<_> =
+        hosts.iter().flat_map(jobs).map(|job| job.data["job_id"].to_string()).collect();
+    assert!(ids.len() >= 4, "{ids:?}");
+    for mut host in hosts {
+        assert!(jobs(&host).iter().all(|job| job.data["payload"] == "tick"));
+        host.stop(StopMode::Abort).await;
+    }
+}
+
+async fn missed_times_are_not_made_up_for(backend: Backend) {
+    let simulator = simulator(Options::default());
+    let mut host = backend.start(&simulator, json!({}));
+    let every = repeat(json!("tick"), json!({"name": "ticks", "every_ms": 1_000}));
+    let first = done(&mut host, every).await["next_at_ms"].clone();
+    // Nobody consumes the queue, and so nobody looks.
+    host.during(Duration::from_millis(4_500)).await;
+    assert_eq!(schedules(&mut host).await[0]["next_at_ms"], first);
+    assert_eq!(list(&mut host, "waiting").await, Vec::<Value>::new());
+    done(&mut host, consume(10)).await;
+    until_jobs(&mut host, 1).await;
+    let next = schedules(&mut host).await[0]["next_at_ms"].clone();
+    let came = jobs(&host).len();
+    assert!(times(&first, &next) >= came + 3, "{came} of {}", times(&first, &next));
+    host.stop(StopMode::Abort).await;
+}
+
+async fn a_schedule_is_replaced_listed_and_removed(backend: Backend) {
+    let simulator = simulator(Options::default());
+    let [mut host, mut other] = [(); 2].map(|()| backend.start(&simulator, json!({})));
+    let daily = |payload: u32| {
+        let command = repeat(json!(payload), json!({"name": "report", "cron": "30 9 * * MON-FRI"}));
+        with(command, "dedupe", json!("the report"))
+    };
+    let first = done(&mut host, daily(1)).await;
+    // A bot that starts again says it again: that changes nothing but what is to be done.
+    let again = done(&mut other, daily(2)).await;
+    assert_eq!((&again["new"], &again["next_at_ms"]), (&json!(false), &first["next_at_ms"]));
+    let day_s = first["next_at_ms"].as_i64().expect("ms") / 1_000 % 86_400;
+    assert_eq!(day_s, (9 * 60 + 30) * 60);
+    done(&mut host, repeat(json!(3), json!({"name": "hourly", "every_ms": 3_600_000}))).await;
+    let listed = schedules(&mut other).await;
+    assert_eq!(listed.len(), 2);
+    assert_eq!((&listed[0]["name"], &listed[0]["every_ms"]), (&json!("hourly"), &json!(3_600_000)));
+    let report = json!({
+        "name": "report", "cron": "30 9 * * MON-FRI", "next_at_ms": first["next_at_ms"],
+        "payload": 2, "priority": 0, "max_attempts": 5, "dedupe": "the report",
+    });
+    assert_eq!(listed[1], report);
+    let sooner = repeat(json!(4), json!({"name": "hourly", "every_ms": 1_000}));
+    let sooner = done(&mut host, sooner).await;
+    assert!(sooner["next_at_ms"].as_i64() < listed[0]["next_at_ms"].as_i64(), "{sooner}");
+    done(&mut other, consume(1)).await;
+    let job = until_jobs(&mut other, 1).await.pop().expect("one");
+    assert_eq!(job.data["payload"], 4);
+    // Another queue has its own.
+    let elsewhere = with(daily(1), "queue", json!("r"));
+    assert_eq!(done(&mut host, elsewhere).await["new"], true);
+
+    let invalid = ErrorKind::InvalidArgument;
+    for (wrong, part) in [
+        (json!({"name": "x"}), "either"),
+        (json!({"name": "x", "every_ms": 1_000, "cron": "* * * * *"}), "either"),
+        (json!({"name": "x", "every_ms": 999}), "1000 to"),
+        (json!({"name": "x", "cron": "* * * *"}), "five fields"),
+        (json!({"name": "x", "cron": "0 0 31 2 *"}), "never comes"),
+        (json!({"name": "", "every_ms": 1_000}), "`name` of `repeat`"),
+        (json!({"name": "x", "every_ms": 1_000, "at": 1}), "`at`"),
+    ] {
+        let error = host.client.send_command(&repeat(json!(1), wrong).to_string());
+        let error = error.expect_err("it is refused");
+        assert!(error.kind() == invalid && error.to_string().contains(part), "{error}");
+    }
+    let late = with(daily(1), "delay_ms", json!(1));
+    let error = host.client.send_command(&late.to_string()).expect_err("it is refused");
+    assert!(error.to_string().contains("delay_ms"), "{error}");
+    for number in 2..=256 {
+        let command = repeat(json!(1), json!({"name": number.to_string(), "every_ms": 3_600_000}));
+        let (status, data) = host.ask(&command).await;
+        let is_full = number > 255;
+        assert_eq!(status, if is_full { ErrorKind::QueueFull.status() } else { 0 }, "{data}");
+    }
+    host.stop(StopMode::Abort).await;
+    other.stop(StopMode::Abort).await;
+}
+
+/// A consumer that is busy makes the jobs all the same, for others or for later; with a dedupe key there is
+/// only one at a time.
+async fn schedules_do_not_wait_for_room(backend: Backend) {
+    let simulator = simulator(Options::default());
+    let mut host = backend.start(&simulator, json!({}));
+    let every = |name: &str| repeat(json!(name), json!({"name": name, "every_ms": 1_000}));
+    done(&mut host, consume(1)).await;
+    done(&mut host, with(every("one"), "dedupe", json!("one"))).await;
+    until_jobs(&mut host, 1).await;
+    done(&mut host, every("many")).await;
+    while list(&mut host, "waiting").await.len() < 3 {
+        host.during(Duration::from_millis(50)).await;
+    }
+    let is_one = |job: &Value| job["payload"] == "one";
+    assert!(!list(&mut host, "waiting").await.iter().any(is_one));
+    assert_eq!(jobs(&host).len(), 1);
     host.stop(StopMode::Abort).await;
 }
 

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 from conftest import MakeClient
 
-from shardwright import Client, ConflictError, Event, EventKind, NotFoundError, UnsupportedError
+from shardwright import (
+    Client,
+    ConflictError,
+    Event,
+    EventKind,
+    NotFoundError,
+    ShardError,
+    UnsupportedError,
+)
 
 MakeWorker = Callable[[int], Client]
 
@@ -151,6 +159,25 @@ def test_jobs_by_hand(worker: MakeWorker) -> None:
         first.jobs.retry("mail", dead["jobs"][0]["job_id"]).result(10)
         again = {next(event for event in second if event.kind is EventKind.JOB).data["payload"] for _ in "ab"}
         assert again == {0, 1}
+
+
+def test_schedules(worker: MakeWorker) -> None:
+    with worker(0) as first, worker(1) as second:
+        tick = first.jobs.schedule("mail", "tick", "now", every=1.0).result(10)
+        assert (tick["name"], tick["new"]) == ("tick", True)
+        assert not second.jobs.schedule("mail", "tick", "now", every=1.0).result(10)["new"]
+        second.jobs.schedule("mail", "report", None, cron="0 9 * * MON", dedupe="report").result(10)
+        listed = first.jobs.schedules("mail").result(10)
+        assert [(it["name"], it.get("every_ms"), it.get("cron")) for it in listed] == [
+            ("report", None, "0 9 * * MON"),
+            ("tick", 1000, None),
+        ]
+        second.jobs.consume("mail", 1).result(10)
+        job = next(event for event in second if event.kind is EventKind.JOB)
+        assert job.data["payload"] == "now"
+        assert [first.jobs.unschedule("mail", "tick").result(10) for _ in "ab"] == [True, False]
+        with pytest.raises(ShardError, match="five fields"):
+            first.jobs.schedule("mail", "never", 1, cron="daily").result(10)
 
 
 @pytest.mark.parametrize("is_async", [True, False])

@@ -59,10 +59,10 @@ local function is_leased(id, worker, attempt)
     return redis.call('ZSCORE', key('running'), id) and its[1] == worker and its[2] == attempt
 end
 
-if op == 'push' then
-    -- payload, delay, priority, max attempts, dedupe key or ''
-    if ARGV[7] ~= '' then
-        local known = redis.call('HGET', key('dedupe'), ARGV[7])
+-- Adds one, unless one with its dedupe key is there. Says its number, whether it is new, and whether it wakes.
+local function push(payload, delay, priority, max, dedupe)
+    if dedupe ~= '' then
+        local known = redis.call('HGET', key('dedupe'), dedupe)
         if known then
             return {known, '0', '0'}
         end
@@ -70,17 +70,28 @@ if op == 'push' then
     -- Grows over a server that lost everything: a lease from before is nobody else's.
     local id = text(math.max(now_us, (tonumber(redis.call('GET', base .. ':last')) or 0) + 1))
     redis.call('SET', base .. ':last', id)
-    local rank = text(redis.call('INCR', base .. ':order') - ARGV[5] * 10000000000000)
-    redis.call('HSET', job(id), 'payload', ARGV[3], 'priority', ARGV[5], 'rank', rank, 'attempt', 0, 'max', ARGV[6])
-    if ARGV[7] ~= '' then
-        redis.call('HSET', job(id), 'dedupe', ARGV[7])
-        redis.call('HSET', key('dedupe'), ARGV[7], id)
+    local rank = text(redis.call('INCR', base .. ':order') - priority * 10000000000000)
+    redis.call('HSET', job(id), 'payload', payload, 'priority', priority, 'rank', rank, 'attempt', 0, 'max', max)
+    if dedupe ~= '' then
+        redis.call('HSET', job(id), 'dedupe', dedupe)
+        redis.call('HSET', key('dedupe'), dedupe, id)
     end
-    local wakes = redis.call('EXISTS', key('ready')) == 0 or tonumber(ARGV[4]) > 0
-    wait(id, tonumber(ARGV[4]))
+    local wakes = redis.call('EXISTS', key('ready')) == 0 or delay > 0
+    wait(id, delay)
     return {id, '1', wakes and '1' or '0'}
+end
+
+-- A schedule is a hash for each name; the sorted set `schedules` has their names by when they are due.
+local function schedule(name)
+    -- With its length a queue cannot be taken for another one and the beginning of a name.
+    return base .. ':schedule:' .. #queue .. ':' .. queue .. ':' .. name
+end
+
+if op == 'push' then
+    -- payload, delay, priority, max attempts, dedupe key or ''
+    return push(ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7])
 elseif op == 'take' then
-    -- worker, visibility, count, most dead, reason of those whose worker went
+    -- worker, visibility, count, most dead, reason of those whose worker went, schedules to tell of
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', now, 'LIMIT', 0, 1000)) do
         again(id, 0, tonumber(ARGV[6]), ARGV[7])
     end
@@ -88,8 +99,25 @@ elseif op == 'take' then
         redis.call('ZREM', key('delayed'), id)
         wait(id, 0)
     end
-    local taken = {'-1'}
-    local popped = redis.call('ZPOPMIN', key('ready'), ARGV[5])
+    local taken = {'-1', text(now), '-1', '0'}
+    local schedules = redis.call('ZRANGE', key('schedules'), 0, ARGV[8] - 1, 'WITHSCORES')
+    if schedules[2] then
+        taken[3] = text(math.max(schedules[2] - now, 0))
+    end
+    local due = 0
+    for index = 1, #schedules, 2 do
+        if tonumber(schedules[index + 1]) <= now then
+            due = due + 1
+            taken[#taken + 1] = schedules[index]
+            taken[#taken + 1] = redis.call('HGET', schedule(schedules[index]), 'rhythm') or ''
+            taken[#taken + 1] = text(tonumber(schedules[index + 1]))
+        end
+    end
+    taken[4] = text(due)
+    local popped = {}
+    if tonumber(ARGV[5]) > 0 then
+        popped = redis.call('ZPOPMIN', key('ready'), ARGV[5])
+    end
     for index = 1, #popped, 2 do
         local id = popped[index]
         redis.call('ZREM', key('waiting'), id)
@@ -165,5 +193,48 @@ elseif op == 'retry' then
     redis.call('HSET', job(ARGV[3]), 'attempt', 0)
     redis.call('HDEL', job(ARGV[3]), 'dedupe')
     wait(ARGV[3], 0)
+    return {ARGV[3]}
+elseif op == 'clock' then
+    return {text(now)}
+elseif op == 'schedule' then
+    -- name, rhythm, when it is due, payload, priority, max attempts, dedupe key or '', most of the queue
+    local name, at = ARGV[3], ARGV[5]
+    local before = redis.call('ZSCORE', key('schedules'), name)
+    if not before and redis.call('ZCARD', key('schedules')) >= tonumber(ARGV[10]) then
+        return {'full'}
+    end
+    if before and redis.call('HGET', schedule(name), 'rhythm') == ARGV[4] then
+        at = text(tonumber(before))
+    end
+    redis.call('HSET', schedule(name), 'rhythm', ARGV[4], 'payload', ARGV[6], 'priority', ARGV[7], 'max', ARGV[8],
+        'dedupe', ARGV[9])
+    redis.call('ZADD', key('schedules'), at, name)
+    return {before and at or 'new'}
+elseif op == 'fire' then
+    -- name, rhythm, when it was due, when it is due again
+    local at = redis.call('ZSCORE', key('schedules'), ARGV[3])
+    local its = redis.call('HMGET', schedule(ARGV[3]), 'rhythm', 'payload', 'priority', 'max', 'dedupe')
+    if not at or text(tonumber(at)) ~= ARGV[5] or its[1] ~= ARGV[4] then
+        return {}
+    end
+    redis.call('ZADD', key('schedules'), ARGV[6], ARGV[3])
+    return push(its[2], 0, its[3], its[4], its[5])
+elseif op == 'schedules' then
+    local found = {}
+    local all = redis.call('ZRANGE', key('schedules'), 0, -1, 'WITHSCORES')
+    for index = 1, #all, 2 do
+        local its = redis.call('HMGET', schedule(all[index]), 'rhythm', 'payload', 'priority', 'max', 'dedupe')
+        for _, text in ipairs({all[index], its[1] or '', text(tonumber(all[index + 1])), its[2] or 'null',
+            its[3] or '0', its[4] or '0', its[5] or ''}) do
+            found[#found + 1] = text
+        end
+    end
+    return found
+elseif op == 'unschedule' then
+    -- name
+    redis.call('DEL', schedule(ARGV[3]))
+    if redis.call('ZREM', key('schedules'), ARGV[3]) == 0 then
+        return {}
+    end
     return {ARGV[3]}
 end

@@ -8,10 +8,11 @@ use redis::Script;
 
 use super::Redis;
 use crate::backplane::jobs::{
-    End, Job, JobList, Jobs, LOST, Lease, Listed, Push, Pushed, RawValueText, Taken,
+    DUE_AT_ONCE, Due, End, Job, JobList, Jobs, LOST, Lease, Listed, Push, Pushed, RawValueText,
+    Schedule, Scheduled, Taken,
 };
 use crate::backplane::{Doing, Trouble};
-use crate::config::MAX_DEAD_JOBS;
+use crate::config::{MAX_DEAD_JOBS, MAX_SCHEDULES};
 
 static JOBS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("jobs.lua")));
 
@@ -29,9 +30,7 @@ impl Jobs for Redis {
             let (most, dedupe) = (push.max_attempts.to_string(), push.dedupe.as_deref());
             let (payload, dedupe) = (push.payload.get(), dedupe.unwrap_or(""));
             let arguments = ["push", &push.queue, payload, &delay, &priority, &most, dedupe];
-            let answer = self.jobs(&arguments).await?;
-            let is = |index: usize| answer.get(index).is_some_and(|text| text == "1");
-            Ok(Pushed { id: number(&answer, 0), is_new: is(1), wakes: is(2) })
+            Ok(pushed(&self.jobs(&arguments).await?))
         })
     }
 
@@ -45,15 +44,26 @@ impl Jobs for Redis {
         Box::pin(async move {
             let (visibility, count) = (visibility.as_millis().to_string(), count.to_string());
             let most = MAX_DEAD_JOBS.to_string();
-            let arguments = ["take", queue, worker, &visibility, &count, &most, LOST];
+            let due_at_once = DUE_AT_ONCE.to_string();
+            let arguments = ["take", queue, worker, &visibility, &count, &most, LOST, &due_at_once];
             let answer = self.jobs(&arguments).await?;
-            let jobs = answer.get(1..).unwrap_or_default().chunks_exact(3).map(|job| Job {
+            let wait =
+                |index| u64::try_from(number(&answer, index)).ok().map(Duration::from_millis);
+            let schedules = usize::try_from(number(&answer, 3)).unwrap_or(0).saturating_mul(3);
+            let rest = answer.get(4..).unwrap_or_default();
+            let (due, jobs) = rest.split_at(schedules.min(rest.len()));
+            let jobs = jobs.chunks_exact(3).map(|job| Job {
                 id: number(job, 0),
                 attempt: number(job, 1),
                 payload: job[2].clone(),
             });
-            let wait = u64::try_from(number(&answer, 0)).ok().map(Duration::from_millis);
-            Ok(Taken { jobs: jobs.collect(), wait })
+            Ok(Taken {
+                jobs: jobs.collect(),
+                wait: wait(0),
+                now_ms: number(&answer, 1),
+                next_due: wait(2),
+                due: due.chunks_exact(3).map(due_of).collect(),
+            })
         })
     }
 
@@ -107,6 +117,84 @@ impl Jobs for Redis {
             async move { Ok(!self.jobs(&["retry", queue, &id.to_string()]).await?.is_empty()) },
         )
     }
+
+    fn job_clock(&self) -> Doing<'_, i64> {
+        Box::pin(async move { Ok(number(&self.jobs(&["clock", ""]).await?, 0)) })
+    }
+
+    fn job_schedule<'a>(&'a self, push: &'a Push, due: &'a Due) -> Doing<'a, Scheduled> {
+        Box::pin(async move {
+            let Due { name, rhythm, at_ms } = due;
+            let (priority, most) = (push.priority.to_string(), push.max_attempts.to_string());
+            let (payload, dedupe) = (push.payload.get(), push.dedupe.as_deref().unwrap_or(""));
+            let (at, most_of_all) = (at_ms.to_string(), MAX_SCHEDULES.to_string());
+            let arguments = [
+                "schedule",
+                &push.queue,
+                name,
+                rhythm,
+                &at,
+                payload,
+                &priority,
+                &most,
+                dedupe,
+                &most_of_all,
+            ];
+            let answer = self.jobs(&arguments).await?;
+            Ok(match answer.first().map(String::as_str) {
+                Some("new") => Scheduled::New,
+                Some("full") => Scheduled::TooMany,
+                _ => Scheduled::Replaced(number(&answer, 0)),
+            })
+        })
+    }
+
+    fn job_fire<'a>(
+        &'a self,
+        queue: &'a str,
+        due: &'a Due,
+        next_ms: i64,
+    ) -> Doing<'a, Option<Pushed>> {
+        Box::pin(async move {
+            let Due { name, rhythm, at_ms } = due;
+            let (at, next) = (at_ms.to_string(), next_ms.to_string());
+            let answer = self.jobs(&["fire", queue, name, rhythm, &at, &next]).await?;
+            Ok((!answer.is_empty()).then(|| pushed(&answer)))
+        })
+    }
+
+    fn job_schedules<'a>(&'a self, queue: &'a str) -> Doing<'a, Vec<Schedule>> {
+        Box::pin(async move {
+            let found = self.jobs(&["schedules", queue]).await?;
+            let mut schedules: Vec<_> = found
+                .chunks_exact(7)
+                .map(|it| Schedule {
+                    due: due_of(&it[..3]),
+                    payload: RawValueText(it[3].clone()),
+                    priority: number(it, 4),
+                    max_attempts: number(it, 5),
+                    dedupe: Some(it[6].clone()).filter(|dedupe| !dedupe.is_empty()),
+                })
+                .collect();
+            schedules.sort_by(|one, other| one.due.name.cmp(&other.due.name));
+            Ok(schedules)
+        })
+    }
+
+    fn job_unschedule<'a>(&'a self, queue: &'a str, name: &'a str) -> Doing<'a, bool> {
+        Box::pin(async move { Ok(!self.jobs(&["unschedule", queue, name]).await?.is_empty()) })
+    }
+}
+
+/// What the script says of a job that was pushed.
+fn pushed(answer: &[String]) -> Pushed {
+    let is = |index: usize| answer.get(index).is_some_and(|text| text == "1");
+    Pushed { id: number(answer, 0), is_new: is(1), wakes: is(2) }
+}
+
+/// Name, rhythm and time of a schedule.
+fn due_of(texts: &[String]) -> Due {
+    Due { name: texts[0].clone(), rhythm: texts[1].clone(), at_ms: number(texts, 2) }
 }
 
 fn number(texts: &[String], index: usize) -> i64 {

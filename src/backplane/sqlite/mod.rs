@@ -35,6 +35,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("3_identifies.sql"),
     include_str!("4_cache.sql"),
     include_str!("5_jobs.sql"),
+    include_str!("6_schedules.sql"),
 ];
 
 /// Patience with another process that writes; some less than with the whole call.

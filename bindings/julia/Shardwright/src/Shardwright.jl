@@ -25,6 +25,7 @@ export rest, create_message, update_presence, update_voice_state, request_guild_
 export publish, subscribe, unsubscribe, on_message, call, on_call, answer, topic, cluster_stats
 export cache_get, cache_set, cache_delete, cache_increment
 export job_push, on_job, job_consume, job_ack, job_fail, job_list, job_retry
+export job_schedule, job_schedules, job_unschedule
 export store_get, store_put, store_delete, store_list
 export get_gateway_bot, shard_for_guild, library_version
 export ShardException, ShardError, ClosedError, FatalError, ShardTimeout, RESTError, JSONError

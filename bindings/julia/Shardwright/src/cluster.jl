@@ -124,6 +124,28 @@ job_push(client::Client, queue::AbstractString, payload; delay = 0, priority = 0
         max_attempts = max_attempts, dedupe = dedupe)
 
 """
+    job_schedule(client, queue, name, payload; every, cron, priority = 0, max_attempts, dedupe)
+
+Adds a job again and again: `every` so many seconds, or by a `cron` expression of five fields in UTC. All processes may say so at
+their start: it is one schedule, by its name, and each time makes one job. Returns `name`, `new` and `next_at_ms`.
+"""
+function job_schedule(client::Client, queue::AbstractString, name::AbstractString, payload; every = nothing, cron = nothing,
+                      priority = 0, max_attempts = nothing, dedupe = nothing)
+    rhythm = Dict{String,Any}("name" => name)
+    every === nothing || (rhythm["every_ms"] = milliseconds(every))
+    cron === nothing || (rhythm["cron"] = cron)
+    return ask(client, "job_push"; queue = queue, payload = payload, priority = priority, max_attempts = max_attempts,
+               dedupe = dedupe, repeat = rhythm)
+end
+
+"The schedules of a queue, by name."
+job_schedules(client::Client, queue::AbstractString) = ask(client, "job_schedules"; queue = queue).schedules
+
+"Ends a schedule; whether there was one. Jobs that it made stay."
+job_unschedule(client::Client, queue::AbstractString, name::AbstractString) =
+    ask(client, "job_unschedule"; queue = queue, name = name).removed
+
+"""
     on_job(client, queue; concurrency = 8, visibility = 30) do c, job … end
 
 Does the jobs of a queue, at most `concurrency` at once; `job.payload` is what was pushed. When the function returns the job is

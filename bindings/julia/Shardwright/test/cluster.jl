@@ -109,6 +109,14 @@ end
                 @test again.payload == "nobody" && again.attempt == 1
                 job_ack(second, again)
                 @test thrown(() -> job_ack(second, again)).name == "SHARD_E_NOT_FOUND"
+                # Again and again.
+                @test job_schedule(first, "mail", "tick", "now"; every = 1).new
+                @test !job_schedule(second, "mail", "tick", "now"; every = 1).new
+                @test job_schedule(first, "mail", "report", nothing; cron = "0 9 * * MON").next_at_ms > 0
+                @test [it.name for it in job_schedules(second, "mail")] == ["report", "tick"]
+                @test take!(taken).payload == "now"
+                @test [job_unschedule(first, "mail", "tick") for _ in 1:2] == [true, false]
+                @test occursin("five fields", thrown(() -> job_schedule(first, "mail", "x", 1; cron = "daily")).message)
             end
         end
     end

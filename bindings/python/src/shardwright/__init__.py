@@ -6,7 +6,15 @@
 from ._core import shard_for_guild
 from ._leases import Hold
 from ._lib import version as library_version
-from .backplane import CacheEntry, CallAnswers, JobsPage, ListedJob, PushedJob
+from .backplane import (
+    CacheEntry,
+    CallAnswers,
+    JobsPage,
+    ListedJob,
+    ListedSchedule,
+    PushedJob,
+    PushedSchedule,
+)
 from .client import Client, Snowflake
 from .errors import (
     CancelledCommandError,
@@ -64,9 +72,11 @@ __all__ = [
     "JobsPage",
     "ListedDocument",
     "ListedJob",
+    "ListedSchedule",
     "NetworkError",
     "NotFoundError",
     "PushedJob",
+    "PushedSchedule",
     "QueueFullError",
     "QueueStatus",
     "Reply",

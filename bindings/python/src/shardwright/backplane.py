@@ -44,6 +44,15 @@ class PushedJob(TypedDict):
     new: bool
 
 
+class PushedSchedule(TypedDict):
+    """A schedule that was stored; `next_at_ms` is when it is due, in ms since 1970. With `new` False it took
+    the place of the one with its name."""
+
+    name: str
+    new: bool
+    next_at_ms: int
+
+
 class ListedJob(TypedDict):
     """A job of a list; `error` is what the last attempt failed with."""
 
@@ -53,6 +62,22 @@ class ListedJob(TypedDict):
     max_attempts: int
     priority: int
     error: Optional[str]
+
+
+class ListedSchedule(TypedDict, total=False):
+    """A schedule of a list. It has either `every_ms` or `cron`."""
+
+    name: str
+    every_ms: int
+    cron: str
+    next_at_ms: int
+    payload: Any
+    priority: int
+    max_attempts: int
+    dedupe: Optional[str]
+
+
+Schedules = list[ListedSchedule]
 
 
 class JobsPage(TypedDict):
@@ -134,6 +159,49 @@ class Jobs:
             priority=priority,
             max_attempts=max_attempts,
             dedupe=dedupe,
+        )
+
+    def schedule(
+        self,
+        queue: str,
+        name: str,
+        payload: Any,
+        *,
+        every: Optional[float] = None,
+        cron: Optional[str] = None,
+        priority: int = 0,
+        max_attempts: Optional[int] = None,
+        dedupe: Optional[str] = None,
+    ) -> Reply[PushedSchedule]:
+        """Adds a job again and again: `every` so many seconds, or by a `cron` expression in UTC. All
+        processes may say so at their start; it is one schedule, by its name, and each time makes one job."""
+        rhythm = {"every_ms": milliseconds(every), "cron": cron}
+        return self._client._ask(
+            "job_push",
+            f"job_push of the schedule {name!r} to {queue!r}",
+            lambda data: data,
+            queue=queue,
+            payload=payload,
+            priority=priority,
+            max_attempts=max_attempts,
+            dedupe=dedupe,
+            repeat={"name": name, **{key: value for key, value in rhythm.items() if value is not None}},
+        )
+
+    def schedules(self, queue: str) -> Reply[Schedules]:
+        """The schedules of a queue, by name."""
+        return self._client._ask(
+            "job_schedules", f"job_schedules of {queue!r}", lambda data: data["schedules"], queue=queue
+        )
+
+    def unschedule(self, queue: str, name: str) -> Reply[bool]:
+        """Ends a schedule; whether there was one. Jobs that it made stay."""
+        return self._client._ask(
+            "job_unschedule",
+            f"job_unschedule of {name!r}",
+            lambda data: bool(data["removed"]),
+            queue=queue,
+            name=name,
         )
 
     def worker(self, queue: str, *, concurrency: int = 8, visibility: float = 30.0) -> Callable[[W], W]:

@@ -296,7 +296,7 @@ impl Shared {
                     reshard.overlap().switch();
                 }
                 let mut new = crew.successor(plan, taken, reshard.overlap());
-                self.set_other(Some(new.launch_all(BTreeMap::new(), presence.as_deref())));
+                self.launch_other(|| new.launch_all(BTreeMap::new(), presence.as_deref()));
                 *other = Some(new);
                 if is_rescue {
                     reshard.rescue();
@@ -312,7 +312,7 @@ impl Shared {
             Step::Close => self.close_old(&reshard),
             Step::Done => {
                 crew.stand_alone();
-                self.set_other(None);
+                self.forget_other();
                 let text = format!("resharded to {} shards", reshard.plan().total);
                 self.record_news(Kind::Reshard, None, text, None);
                 reshard.succeed(self);
@@ -354,7 +354,7 @@ impl Shared {
         if let Stage::Running { other: Some(new), .. } = &*self.stage() {
             new.tell_all(|| Mail::Stop(StopMode::Close));
         }
-        self.set_other(None);
+        self.forget_other();
         let text = format!("resharding to {} shards was given up: {error}", reshard.plan().total);
         self.record_news(Kind::Reshard, None, text, None);
         reshard.fail(self, error);

@@ -416,10 +416,18 @@ impl Shared {
         }
     }
 
-    /// Sets, or with `None` forgets, the other set of shards.
-    pub(super) fn set_other(&self, fleet: Option<Fleet>) {
+    /// Launches the other set of shards. Nobody looks for it meanwhile: the first of them may be at the gate
+    /// before the last is launched, and what the gate says to a shard that is not found would be lost.
+    pub(super) fn launch_other(&self, launch: impl FnOnce() -> Fleet) {
         if let Stage::Running { other, .. } = &mut *self.stage_mut() {
-            *other = fleet;
+            *other = Some(launch());
+        }
+    }
+
+    /// Forgets the other set of shards.
+    pub(super) fn forget_other(&self) {
+        if let Stage::Running { other, .. } = &mut *self.stage_mut() {
+            *other = None;
         }
     }
 

@@ -32,7 +32,7 @@ test: ## run every check there is, as CI does
 	@echo "== Lints"
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@echo "== Tests: engine, simulator, program, C ABI"
-	@cargo test --workspace
+	@RUST_TEST_THREADS=$(or $(RUST_TEST_THREADS),4) cargo test --workspace
 	@$(MAKE) --no-print-directory loom
 	@echo "== The C examples, and the demo"
 	@DISCORD_TOKEN= $(MAKE) --no-print-directory demo
@@ -44,9 +44,12 @@ test: ## run every check there is, as CI does
 	@tests/monitoring/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
-	@echo "== The benchmarks of docs/benchmarks.md and docs/fleets.md run"
+	@echo "== The benchmarks of docs/benchmarks.md, docs/fleets.md and docs/load.md run"
 	@benches/bench.py --quick $(CAPI)
 	@benches/fleet.py --quick $(CAPI)
+	@benches/load.py --quick $(CAPI)
+	@echo "== No event costs more instructions than it did"
+	@benches/instructions.py $(CAPI)
 	@echo "== The simulator, with other people's clients: discord.py, hikari, @discordjs/ws, twilight"
 	@tests/foreign/test.sh $(CAPI)
 	@echo "== Whole fleets in virtual time: seeds that are always the same, and some of today"
@@ -83,9 +86,10 @@ overhead: measured ## measure what an event costs in C, Python and Julia
 reshard: measured ## measure the time and the memory of a reshard
 	@benches/reshard.py $(CAPI)
 
-bench: measured ## measure beside other people's libraries (docs/benchmarks.md, docs/fleets.md): ROUNDS=5
+bench: measured ## measure beside other people's libraries (docs/benchmarks.md, fleets.md, load.md): ROUNDS=5
 	@benches/bench.py --rounds $(or $(ROUNDS),5) $(CAPI)
 	@benches/fleet.py $(CAPI)
+	@benches/load.py $(CAPI)
 
 measured: # what the measurements above run with
 	@scripts/setup.sh demo

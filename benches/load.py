@@ -31,7 +31,8 @@ import drive
 OURS = next(client for client in CLIENTS if client.name == "Shardwright, C, batch 256")
 TWILIGHT = next(client for client in CLIENTS if client.name == "twilight-gateway, text")
 IDLE_PER_S = 100
-LOAD_S = 3
+LOAD_S = 4
+WARM_UP = 0.25  # of the events: the client has just started, and is behind with its guilds
 TRIED_PER_S = 20_000  # with this pace it is measured how much keeps twilight busy for half of the time
 SHARDS = (1, 4, 16, 64, 256)
 SPREAD_EVENTS = 204_800
@@ -61,6 +62,7 @@ def run_paced(prefix, client, compression, per_s, events):
             simulator.kill()
         pairs = zip(sent.read_text().split(), taken.read_text().split(), strict=True)
         late_us = [(int(then) - int(now)) / 1e3 for now, then in pairs]
+    late_us = late_us[int(len(late_us) * WARM_UP):]
     cuts = quantiles(late_us, n=100)
     return Late(client.name, compression, per_s, run.cpu_us * run.events_per_s / 1e6, median(late_us), cuts[98])
 
@@ -80,7 +82,7 @@ def measure_latency(prefix, rounds, quick):
         for compression in compressions:
             for per_s in map(int, paces[compression]):
                 for client in who:
-                    events = 200 if quick else max(400, per_s * LOAD_S)
+                    events = 200 if quick else max(500, per_s * LOAD_S)
                     late = run_paced(prefix, client, compression, per_s, events)
                     lates.append(late)
                     print(f"round {number}/{rounds}  {client.name:30} {compression:5} {per_s:7,} events/s  busy "
@@ -94,7 +96,8 @@ def measure_spread(prefix, rounds, quick):
     found = {}
     for number in range(1, rounds + 1):
         for shards in SHARDS[:2] if quick else SHARDS:
-            options = ("--shards", str(shards), "--max-concurrency", str(shards))
+            # Small guilds: they come before the events, and are not to be in the figures.
+            options = ("--shards", str(shards), "--max-concurrency", str(shards), "--guilds", "1", "--members", "10")
             simulator = clients.Simulator(prefix / "bin" / "shardwright", events // shards, *options)
             try:
                 for compression in ("zstd",) if quick else COMPRESSIONS:

@@ -131,8 +131,8 @@ async fn tell_of_replays(simulator: Simulator, times: Option<PathBuf>) {
         });
         let (compression, payloads, sent_unix_ns) = ended.await;
         if let Some(path) = times.as_ref().filter(|_| !sent_unix_ns.is_empty()) {
-            let text: String = sent_unix_ns.iter().map(|at| format!("{at}\n")).collect();
-            if let Err(error) = std::fs::write(path, text) {
+            let lines: Vec<String> = sent_unix_ns.iter().map(u64::to_string).collect();
+            if let Err(error) = std::fs::write(path, lines.join("\n") + "\n") {
                 eprintln!("{}: {error}", path.display());
             }
         }

@@ -277,10 +277,14 @@ fn excused(
             .any(|freeze| violation.at >= freeze.from && violation.at <= freeze.to + interval)
     };
     match violation.rule {
-        // What the host says goes out before what came meanwhile was read, that the session has ended too.
-        Rule::NotAuthenticated if frozen() => true,
-        // A machine that stands still sends nothing.
-        Rule::HeartbeatLate | Rule::HeartbeatMissed | Rule::HeartbeatRequestIgnored if frozen() => {
+        // A machine that stands still sends nothing; and what the host says goes out before what came meanwhile
+        // was read, that the session has ended too.
+        Rule::HeartbeatLate
+        | Rule::HeartbeatMissed
+        | Rule::HeartbeatRequestIgnored
+        | Rule::NotAuthenticated
+            if frozen() =>
+        {
             true
         }
         // An answer that was lost took along what it said of the limit; and a new process does not know what

@@ -1,12 +1,12 @@
 //! The task of a connection that gets a [recording](super::recording) in place of a session.
 
+use std::hint::spin_loop;
 use std::io;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::close::Close;
@@ -125,7 +125,8 @@ async fn write_paced<W: AsyncWrite + Unpin>(
     for &end in &track.ends {
         due += step;
         while let Some(left) = due.checked_duration_since(Instant::now()) {
-            if left >= SLEPT { sleep(left).await } else { yield_now().await }
+            // To yield would wake another thread, which would look for work on the client's processor.
+            if left >= SLEPT { sleep(left).await } else { spin_loop() }
         }
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         sent_unix_ns.push(since.as_nanos() as u64);

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bot;
+mod cluster;
 mod demo;
 mod interrupt;
 mod plan;
@@ -28,6 +29,7 @@ enum Command {
     Demo(demo::Arguments),
     Sim(sim::Arguments),
     Plan(plan::Arguments),
+    Cluster(cluster::Arguments),
     Soak(soak::Arguments),
 }
 
@@ -37,6 +39,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Sim(arguments) => sim::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments).await,
+        Command::Cluster(arguments) => cluster::run(arguments).await,
         // Worlds have runtimes of their own.
         Command::Soak(arguments) => tokio::task::block_in_place(|| soak::run(&arguments)),
     };

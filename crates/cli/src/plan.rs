@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
 use clap::Args;
 use shardwright::transport::{Dialer, Tcp};
 use shardwright::{Config, GatewayInfo};
+
+use crate::cluster::Layout;
 
 /// Time between two identifies of one bucket, as the engine spaces them.
 const WINDOW_S: f64 = 5.25;
@@ -32,20 +33,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::from_json(r#"{"intents": 0}"#, |name| std::env::var(name).ok())?;
     let dialer = Dialer::new(&config, Arc::new(Tcp))?;
     let info = GatewayInfo::ask(&shardwright::rest::Rest::new(&config, dialer)).await?;
-    print!("{}", plan(&info, arguments.shards, arguments.processes)?);
+    let shards = arguments.shards.unwrap_or(info.shards);
+    print!("{}", plan(&info, Layout::new(shards, arguments.processes)?));
     Ok(())
 }
 
 /// The plan, for people.
-fn plan(info: &GatewayInfo, shards: Option<u32>, processes: u32) -> anyhow::Result<String> {
-    let limit = info.session_start_limit;
-    let shards = shards.unwrap_or(info.shards);
-    if shards == 0 || processes == 0 {
-        bail!("there is nothing to plan for 0 shards or 0 processes");
-    }
-    if processes > shards {
-        bail!("{processes} processes are more than {shards} shards; use fewer");
-    }
+pub(crate) fn plan(info: &GatewayInfo, layout: Layout) -> String {
+    let (limit, shards) = (info.session_start_limit, layout.shards);
     let concurrency = limit.max_concurrency.max(1);
     let turns = shards.div_ceil(concurrency);
     let start_s = f64::from(turns - 1) * WINDOW_S;
@@ -75,22 +70,13 @@ fn plan(info: &GatewayInfo, shards: Option<u32>, processes: u32) -> anyhow::Resu
     if shards < info.shards {
         text += "  ! fewer than recommended: Discord may refuse them (4011, 4010)\n";
     }
-    if processes > 1 {
+    if layout.workers > 1 {
         text += "\nEach process gets its range in SHARDWRIGHT_SHARDS\n";
-        for (process, (from, to)) in ranges(shards, processes).enumerate() {
+        for (process, (from, to)) in layout.ranges().enumerate() {
             text += &format!("  process {process:<4} {from}-{to}/{shards}\n");
         }
     }
-    Ok(text)
-}
-
-/// Shards `0..shards` in so many even parts, first and last of each.
-fn ranges(shards: u32, processes: u32) -> impl Iterator<Item = (u32, u32)> {
-    let bound = move |process: u32| {
-        u32::try_from(u64::from(shards) * u64::from(process) / u64::from(processes))
-            .unwrap_or(shards)
-    };
-    (0..processes).map(move |process| (bound(process), bound(process + 1) - 1))
+    text
 }
 
 /// A duration, for people.
@@ -123,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_plan_says_how_long_it_takes() {
-        let text = plan(&info(64, 999, 16), None, 4).expect("a plan");
+        let layout = Layout::new(64, 4).expect("a layout");
+        let text = plan(&info(64, 999, 16), layout);
         for line in [
             "  recommended shards   64\n",
             "  session starts left  999 of 1000 today, all back in 4.0 h\n",
@@ -138,18 +125,7 @@ mod tests {
 
     #[test]
     fn a_plan_warns() {
-        let text = plan(&info(8, 3, 1), Some(4), 1).expect("a plan");
+        let text = plan(&info(8, 3, 1), Layout::new(4, 1).expect("a layout"));
         assert!(text.contains("! more than are left") && text.contains("! fewer than"), "{text}");
-        assert!(plan(&info(8, 3, 1), Some(0), 1).is_err());
-        assert!(plan(&info(8, 3, 1), Some(2), 3).is_err());
-    }
-
-    #[test]
-    fn ranges_cover_every_shard_once() {
-        for (shards, processes) in [(1, 1), (7, 3), (16, 4), (1_000, 7)] {
-            let all: Vec<u32> =
-                ranges(shards, processes).flat_map(|(from, to)| from..=to).collect();
-            assert_eq!(all, (0..shards).collect::<Vec<_>>());
-        }
     }
 }

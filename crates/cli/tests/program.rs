@@ -1,7 +1,10 @@
 //! The program as people run it, against the simulator.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use shardwright_sim::{Options, Simulator};
 
 /// Runs the program; what it said on standard output and on standard error.
@@ -50,4 +53,125 @@ fn what_is_wrong_is_said() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
         assert!(stderr.contains(told), "{arguments:?}: {stderr}");
     }
+}
+
+/// A running `shardwright cluster`, and what it says.
+struct Cluster {
+    child: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    seen: Vec<String>,
+}
+
+impl Cluster {
+    fn start(arguments: &[&str], api_url: &str, token: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shardwright"))
+            .arg("cluster")
+            .args(arguments)
+            .env("DISCORD_TOKEN", token)
+            .env("SHARDWRIGHT_API_URL", api_url)
+            .env("SHARDWRIGHT_SHARDS", "9-9/10")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that begins and ends so; the line.
+    fn line(&mut self, begins: &str, ends: &str) -> String {
+        let fits = |line: &String| line.starts_with(begins) && line.ends_with(ends);
+        loop {
+            if let Some(at) = self.seen.iter().position(fits) {
+                return self.seen.remove(at);
+            }
+            match self.lines.next() {
+                Some(line) => self.seen.push(line.expect("text")),
+                None => panic!("it ended without `{begins}…{ends}`: {:?}", self.seen),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().expect("a pid")), signal).expect("it runs");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says which shards it has, and ends when it is told to.
+const HOST: &str = "echo shards $SHARDWRIGHT_SHARDS; trap 'echo bye; exit 0' TERM; \
+                    while :; do sleep 0.05; done";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_keeps_its_workers_running() {
+    let options = Options { recommended_shards: 5, ..Options::default() };
+    let simulator = Simulator::new(options).expect("sensible options");
+    let server = simulator.bind().await.expect("a free port");
+    let token = simulator.options().token;
+
+    let check = ["cluster", "--shards-per-worker", "3", "--check", "--", "no/such/host"];
+    let (output, stdout, stderr) = run(&check, &server.api_url(), &token);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stdout.contains("0-1/5") && stdout.contains("2-4/5"), "{stdout}");
+
+    let arguments = ["--workers", "2", "--", "sh", "-c", HOST];
+    let mut cluster = Cluster::start(&arguments, &server.api_url(), &token);
+    cluster.line("worker 0 | ", "shards 0-1/5");
+    cluster.line("worker 1 | ", "shards 2-4/5");
+    let started = cluster.line("worker 1 started, pid ", "");
+    let pid = started.split(", ").find_map(|part| part.strip_prefix("pid ")?.parse().ok());
+    let pid = pid.expect("its pid");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+    cluster.line("worker 1 was ended by SIGKILL", "it is started again in 1 s");
+    // Nobody has to wait for that.
+    cluster.signal(Signal::SIGHUP);
+    cluster.line("worker 1 | ", "shards 2-4/5");
+    cluster.signal(Signal::SIGTERM);
+    for worker in ["worker 0", "worker 1"] {
+        cluster.line(&format!("{worker} | "), "bye");
+        cluster.line(worker, "ended with exit code 0");
+    }
+    assert!(cluster.child.wait().expect("it ends").success());
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_kills_who_does_not_stop() {
+    let simulator = Simulator::new(Options::default()).expect("sensible options");
+    let server = simulator.bind().await.expect("a free port");
+    let deaf = "trap 'echo never' TERM; echo here; while :; do sleep 0.05; done";
+    let arguments = ["--stop-timeout", "0", "--", "sh", "-c", deaf];
+    let token = simulator.options().token;
+    let mut cluster = Cluster::start(&arguments, &server.api_url(), &token);
+    cluster.line("worker 0 | ", "here");
+    cluster.signal(Signal::SIGINT);
+    cluster.line("worker 0 ", "was ended by SIGKILL");
+    assert_eq!(cluster.child.wait().expect("it ends").code(), Some(1));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_says_what_is_wrong() {
+    let simulator = Simulator::new(Options::default()).expect("sensible options");
+    let server = simulator.bind().await.expect("a free port");
+    let token = simulator.options().token;
+    let told = format!("--token={token}");
+    for (arguments, why) in [
+        (&["cluster", "--", "no/such/host"][..], "no/such/host"),
+        (&["cluster", "--workers", "2", "--", "true"], "2 processes are more than 1 shards"),
+        (&["cluster", "--", "true", &told], "leave it out"),
+    ] {
+        let (output, _, stderr) = run(arguments, &server.api_url(), &token);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(why) && !stderr.contains(&token), "{arguments:?}: {stderr}");
+    }
+    let (output, _, stderr) = run(&["cluster", "--", "true"], &server.api_url(), "not.the.token");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("token") && !stderr.contains("not.the.token"), "{stderr}");
+    server.shutdown().await;
 }

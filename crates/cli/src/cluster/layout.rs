@@ -1,0 +1,56 @@
+//! Which worker runs which shards.
+
+use anyhow::{bail, ensure};
+
+/// The shards of a bot, laid out over its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Shards of the bot.
+    pub(crate) shards: u32,
+    /// Processes that run them.
+    pub(crate) workers: u32,
+}
+
+impl Layout {
+    /// A layout that works.
+    ///
+    /// # Errors
+    /// When there would be a worker without shards, or nothing at all.
+    pub(crate) fn new(shards: u32, workers: u32) -> anyhow::Result<Self> {
+        if shards == 0 || workers == 0 {
+            bail!("there is nothing to plan for 0 shards or 0 processes");
+        }
+        ensure!(workers <= shards, "{workers} processes are more than {shards} shards; use fewer");
+        Ok(Self { shards, workers })
+    }
+
+    /// The first and the last shard of each worker, in even parts.
+    pub(crate) fn ranges(self) -> impl Iterator<Item = (u32, u32)> {
+        let bound = move |worker: u32| {
+            u32::try_from(u64::from(self.shards) * u64::from(worker) / u64::from(self.workers))
+                .unwrap_or(self.shards)
+        };
+        (0..self.workers).map(move |worker| (bound(worker), bound(worker + 1) - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_every_shard_once() {
+        for (shards, workers) in [(1, 1), (7, 3), (16, 4), (1_000, 7)] {
+            let layout = Layout::new(shards, workers).expect("a layout");
+            let all: Vec<u32> = layout.ranges().flat_map(|(from, to)| from..=to).collect();
+            assert_eq!(all, (0..shards).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn nobody_is_left_without_shards() {
+        for (shards, workers) in [(0, 1), (1, 0), (2, 3)] {
+            assert!(Layout::new(shards, workers).is_err());
+        }
+    }
+}

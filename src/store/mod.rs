@@ -130,6 +130,14 @@ impl Store {
     /// # Errors
     /// `Io` when the store cannot be used, `Timeout` when it does not answer in time.
     pub(crate) async fn run(&self, request: &Request) -> Result<Reply, Error> {
+        let since = Instant::now();
+        let reply = self.carry_out(request).await;
+        self.usage.note(&reply, Some(since.elapsed()));
+        reply
+    }
+
+    /// The same, not counted: the engine's own.
+    async fn carry_out(&self, request: &Request) -> Result<Reply, Error> {
         let work = async {
             match request {
                 Request::Put(put) => self.backend.put(put).await.map(|written| put.reply(written)),
@@ -142,11 +150,8 @@ impl Store {
                 }
             }
         };
-        let since = Instant::now();
         let reply = timeout(STORE_PATIENCE, work).await;
-        let reply = reply.unwrap_or_else(|_| Err(self.is_late(request)));
-        self.usage.note(&reply, Some(since.elapsed()));
-        reply
+        reply.unwrap_or_else(|_| Err(self.is_late(request)))
     }
 
     /// What came of commands so far.
@@ -160,7 +165,7 @@ impl Store {
     /// As [`Store::run`].
     pub(crate) async fn note(&self, collection: &str, key: &str, value: &str) -> Result<(), Error> {
         let put = Put::own(collection, key, value)?;
-        let done = self.run(&Request::Put(put)).await;
+        let done = self.carry_out(&Request::Put(put)).await;
         done.map(drop)
     }
 

@@ -34,6 +34,9 @@ pub(super) fn interval_of_hello(data: &[u8]) -> Result<Duration, String> {
 /// Beats that are remembered until their ACK. A link that leaves more unanswered is dead, or its ACKs are lost.
 const MAX_UNACKED: usize = 64;
 
+/// An ACK that has not come after this long got lost: it does not come later.
+const ACK_LOST: Duration = Duration::from_secs(120);
+
 /// The heartbeat of one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Heart {
@@ -106,6 +109,10 @@ impl Heart {
     pub(super) fn ack(&mut self, now: Instant) -> (Option<Instant>, Option<Duration>) {
         self.unanswered_since = None;
         let latency = self.last_sent.take().map(|sent| now.duration_since(sent));
+        let is_lost = |sent: &Instant| now.duration_since(*sent) > ACK_LOST;
+        while self.unacked.front().is_some_and(is_lost) {
+            self.unacked.pop_front();
+        }
         (self.unacked.pop_front(), latency)
     }
 
@@ -149,6 +156,13 @@ mod tests {
         assert_eq!(heart.ack(at(7)), (Some(at(0)), Some(Duration::from_secs(2))));
         assert_eq!(heart.ack(at(8)), (Some(at(5)), None));
         assert_eq!(heart.ack(at(9)), (None, None));
+        heart.beat(at(10));
+        heart.beat(at(100));
+        assert_eq!(
+            heart.ack(at(131)),
+            (Some(at(100)), Some(Duration::from_secs(31))),
+            "one is lost"
+        );
         (0..500).for_each(|second| heart.requested_beat(at(second)));
         assert_eq!(heart.unacked.len(), MAX_UNACKED);
     }

@@ -106,6 +106,8 @@ def test_functions_answer(worker: MakeWorker, caplog: pytest.LogCaptureFixture) 
 
 def test_the_cache(worker: MakeWorker) -> None:
     with worker(0) as first, worker(1) as second:
+        # It hears what is announced from now on.
+        second.subscribe("anything").result(10)
         assert first.cache.get("user:1").result(10) is None
         version = first.cache.set("user:1", None, ttl=60, announce=True).result(10)
         changed = next(event for event in second if event.kind is EventKind.MESSAGE)

@@ -100,6 +100,9 @@ pub const MAX_MEMBERS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// released them. A request that would need more fails.
 pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
 
+/// The longest name of a worker, in characters.
+const MAX_WORKER_NAME_CHARS: usize = 64;
+
 /// The longest name of a collection of the store.
 pub const MAX_STORE_COLLECTION_BYTES: usize = 128;
 
@@ -294,6 +297,8 @@ pub struct Config {
     pub sessions: Option<Sessions>,
     /// What it shares with other processes of the bot.
     pub backplane: Option<Address>,
+    /// What this process is called among the others, for people.
+    pub worker_name: Option<String>,
     /// What keeps documents that all shards of the bot can reach.
     pub store: Option<StoreUrl>,
     /// Session starts of the day that are never used.
@@ -590,6 +595,9 @@ struct Typed<'a> {
     /// machine, `"redis://[user:password@]host[:port][/database]"` or `rediss://` on many; see
     /// docs/backplane.md. A password is percent-encoded. Env `SHARDWRIGHT_BACKPLANE`.
     backplane: Option<Zeroizing<String>>,
+    /// none · What this process is called in `cluster_stats` and in what people see of the cluster, such as
+    /// `"worker 3"`; at most 64 characters. Env `SHARDWRIGHT_WORKER`, which `shardwright cluster` sets.
+    worker_name: Option<String>,
     /// none · `"sqlite:PATH"` or `"postgres://user:password@host:5432/database?sslmode=require"`: where the
     /// commands `store_put`, `store_get`, `store_delete` and `store_list` keep documents; see
     /// docs/store.md. Env `SHARDWRIGHT_STORE`.
@@ -699,6 +707,7 @@ impl Typed<'_> {
         let sessions =
             sessions.map(|text| check_sessions(&text, backplane.as_ref())).transpose()?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
+        let worker_name = self.worker_name.or_else(|| env("SHARDWRIGHT_WORKER"));
         let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
         let gateway_url = self.gateway_url.as_deref().map(GatewayUrl::parse).transpose();
@@ -737,6 +746,7 @@ impl Typed<'_> {
             delivery: self.delivery,
             sessions,
             backplane,
+            worker_name: worker_name.map(check_worker_name).transpose()?,
             store: store.map(|url| check_store(&url)).transpose()?,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
@@ -836,6 +846,16 @@ fn check_sessions(text: &str, backplane: Option<&Address>) -> Result<Sessions, E
         return Err(invalid("sessions", text));
     }
     Ok(Sessions::File(path))
+}
+
+/// A name that fits into a line of a table.
+fn check_worker_name(name: String) -> Result<String, Error> {
+    let length = name.chars().count();
+    if !(1..=MAX_WORKER_NAME_CHARS).contains(&length) || name.chars().any(char::is_control) {
+        let why = format!("is not 1 to {MAX_WORKER_NAME_CHARS} characters of one line");
+        return Err(invalid("worker_name", why));
+    }
+    Ok(name)
 }
 
 /// `sqlite:PATH` or `postgres://…`. The URL may hold a password, so no error repeats it.
@@ -1237,6 +1257,18 @@ mod tests {
         ] {
             let error = error(&with(keys));
             assert!(parts.iter().all(|part| error.contains(part)), "{keys}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_worker_may_have_a_name() {
+        let env = |name: &str| (name == "SHARDWRIGHT_WORKER").then(|| "worker 3".to_owned());
+        let name = |json: &str| Config::from_json(&with(json), env).map(|config| config.worker_name);
+        assert_eq!(name(r#""intents":1"#).expect("a config").as_deref(), Some("worker 3"));
+        let named = name(r#""worker_name":"bot-7""#).expect("a config");
+        assert_eq!(named.as_deref(), Some("bot-7"));
+        for bad in [r#""worker_name":"\u0007""#, r#""worker_name":"a\nb""#] {
+            assert!(error(&with(bad)).starts_with("`worker_name` is not 1 to 64"), "{bad}");
         }
     }
 

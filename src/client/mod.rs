@@ -17,6 +17,7 @@ mod keeper;
 mod latch;
 mod life;
 mod member_command;
+mod observer;
 mod post;
 mod records;
 mod replies;
@@ -34,6 +35,7 @@ use tokio::runtime::Handle;
 
 pub use self::command::{Command, Route, soundboard_sounds};
 pub use self::guilds::GuildsPage;
+pub use self::observer::Observer;
 pub use self::reshard::Target;
 use self::shared::{Shared, Stage};
 pub use self::startup::{GatewayInfo, StartLimit};

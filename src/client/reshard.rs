@@ -226,7 +226,7 @@ impl Reshard {
     }
 
     /// Whether all of these have answered a heartbeat since this stage began; asks those that have not.
-    /// With the answer has come all that Discord had sent by then.
+    /// With the answer has come all that Discord had sent by then, and it is in the queue unless that is full.
     fn have_answered<'a>(&mut self, members: impl Iterator<Item = &'a Member>) -> bool {
         let since = self.stage_began.into_std();
         let is_due = self.asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY);
@@ -236,7 +236,8 @@ impl Reshard {
         let mut all = true;
         for member in members {
             let shard = member.status.get();
-            let has = shard.state == ShardState::Ready && shard.acked_beat_at >= Some(since);
+            let has_answered = shard.acked_beat_at >= Some(since) && !shard.blocked;
+            let has = shard.state == ShardState::Ready && has_answered;
             if !has && shard.state != ShardState::Fatal {
                 all = false;
                 if is_due {
@@ -257,7 +258,7 @@ impl Reshard {
             return self.enter(Stage::Draining, Step::Switch);
         }
         if self.stage_began.elapsed() > PROOF_PATIENCE {
-            let text = "not all shards answer their heartbeats".to_owned();
+            let text = "not all shards answer their heartbeats, or the queue stays full".to_owned();
             return Step::Fail(Error::new(ErrorKind::State, text));
         }
         Step::Wait
@@ -265,13 +266,10 @@ impl Reshard {
 
     /// After the end of the old set: until the new one has brought all that the old one delivered.
     fn look_at_the_end(&mut self, fleet: &Fleet, age: Duration) -> Step {
-        let shards: Vec<_> = fleet.members.values().map(|new| new.status.get()).collect();
-        if shards.iter().any(|new| new.state == ShardState::Fatal) {
-            // It was said, and there is nothing to wait for.
-            return Step::Done;
-        }
-        let keeps_up = !shards.iter().any(|new| new.blocked);
-        if age >= SETTLE && keeps_up && self.have_answered(fleet.members.values()) {
+        let is_fatal = |new: &Member| new.status.get().state == ShardState::Fatal;
+        // Then it was said, and there is nothing to wait for.
+        let is_hopeless = fleet.members.values().any(is_fatal);
+        if is_hopeless || age >= SETTLE && self.have_answered(fleet.members.values()) {
             return Step::Done;
         }
         Step::Wait

@@ -18,8 +18,11 @@ const RATE_OVER: Duration = Duration::from_secs(2);
 /// A client as the others know it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// What it is called.
+    /// What it is called by programs: another one at each start.
     pub(super) worker: String,
+    /// What it is called by people, if they gave it a name.
+    #[serde(default)]
+    name: Option<String>,
     /// The machine it runs on.
     host: String,
     pid: u32,
@@ -34,8 +37,19 @@ pub(super) struct Record {
     pub(super) shards: Vec<ShardRecord>,
     /// Topics that it is subscribed to.
     pub(super) topics: Vec<String>,
+    #[serde(default)]
+    queue: QueueRecord,
     #[serde(flatten)]
     sums: Sums,
+}
+
+/// Its queue: whether the host keeps up, and whether it is alive.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct QueueRecord {
+    /// Events in it.
+    events: usize,
+    /// Events that the host has taken.
+    taken: u64,
 }
 
 /// One shard of it.
@@ -45,6 +59,21 @@ pub(super) struct ShardRecord {
     pub(super) state: String,
     guilds: usize,
     members: u64,
+    /// Between the last heartbeat and its ACK.
+    #[serde(default)]
+    latency_ms: Option<u64>,
+    #[serde(default)]
+    events: u64,
+    /// Since the worker started.
+    #[serde(default)]
+    identifies: u64,
+    #[serde(default)]
+    resumes: u64,
+    #[serde(default)]
+    reconnects: u64,
+    /// Why it last lost or did not get its connection.
+    #[serde(default)]
+    last_error: Option<String>,
 }
 
 /// Numbers that can be added up.
@@ -123,6 +152,7 @@ impl Shared {
         let age_ms = i64::try_from(self.age().as_millis()).unwrap_or(0);
         Record {
             worker: worker.to_owned(),
+            name: self.config.worker_name.clone(),
             host: host_name(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -131,6 +161,7 @@ impl Shared {
             shard_total: stage.fleet().map(|fleet| fleet.total.get()),
             shards,
             topics,
+            queue: QueueRecord { events: self.queue.len(), taken: self.queue.taken_total() },
             sums,
         }
     }
@@ -150,7 +181,19 @@ impl Shared {
             sums.guilds += guilds;
             sums.unavailable += unavailable;
             sums.members += members;
-            shards.push(ShardRecord { shard, state, guilds, members });
+            let counters = status.counters;
+            shards.push(ShardRecord {
+                shard,
+                state,
+                guilds,
+                members,
+                latency_ms: status.latency_ms,
+                events: status.events,
+                identifies: counters.identifies,
+                resumes: counters.resumes,
+                reconnects: counters.reconnects.total(),
+                last_error: status.last_error,
+            });
         }
         sums.events_per_second = rate.at(events);
         (sums, shards)

@@ -52,6 +52,8 @@ struct State {
     mail_bytes: usize,
     /// Commands whose reply the host has not taken.
     replies_owed: usize,
+    /// Events that the host has taken in all.
+    taken_total: u64,
     /// Events dropped since the host was last told.
     dropped: u64,
     /// Events dropped in all.
@@ -251,6 +253,7 @@ impl EventQueue {
             sink(event);
             taken += 1;
         }
+        state.taken_total += taken as u64;
         self.room.set_events(state.events.len());
         let ended = state.closed && state.events.is_empty();
         self.update_signal(&mut state);
@@ -298,6 +301,11 @@ impl EventQueue {
     /// Bytes of events in the queue and with the host.
     pub fn bytes(&self) -> usize {
         self.room.bytes()
+    }
+
+    /// Events that the host has taken since the start.
+    pub fn taken_total(&self) -> u64 {
+        self.lock().taken_total
     }
 
     /// Events dropped since the start.

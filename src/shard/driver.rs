@@ -373,7 +373,7 @@ impl Driver {
                 None => queue.push(self.stage.batch()),
                 Some((overlap, side)) => overlap.push(*side, self.stage.batch()),
             };
-            if overlap.as_ref().is_some_and(|(overlap, _)| overlap.is_over()) {
+            if overlap.as_ref().is_some_and(|(overlap, side)| overlap.is_over(*side)) {
                 *overlap = None;
             }
             if blocked != self.blocked {

@@ -155,9 +155,11 @@ impl Overlap {
         self.lock().phase.speaker() == side
     }
 
-    /// Whether there is nothing left to do.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self.lock().phase, Phase::Over | Phase::Abandoned)
+    /// Whether only this side is left, and delivers as if there had never been another. The other side still
+    /// has to be kept from it, until it has stopped.
+    pub(crate) fn is_over(&self, side: Side) -> bool {
+        let phase = self.lock().phase;
+        matches!(phase, Phase::Over | Phase::Abandoned) && phase.speaker() == side
     }
 
     /// From now on the new set speaks. What it held goes to the host.
@@ -631,6 +633,8 @@ mod tests {
         overlap.abandon();
         assert!(say(&overlap, Side::New, &["b"]).is_empty());
         assert_eq!(say(&overlap, Side::Old, &["a", "b"]), ["a", "b"]);
-        assert!(!overlap.speaks(Side::New) && overlap.is_over());
+        // A shard of it may have some in its hands still.
+        assert!(!overlap.speaks(Side::New) && !overlap.is_over(Side::New));
+        assert!(overlap.is_over(Side::Old));
     }
 }

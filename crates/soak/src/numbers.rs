@@ -53,7 +53,7 @@ impl Numbers {
 
     /// Promise 1: what a session of the set in charge had brought for certain has reached the host.
     /// `since` is when the host last died: what it had of sessions that were not resumed after that died
-    /// with it.
+    /// with it, and in that moment a client may still say that it has what the host never gets.
     pub(crate) fn missing(&self, seen: &Seen, charges: &Charges, since: Duration) -> Vec<String> {
         let acknowledged = acknowledged(seen, since);
         let mut missing = Vec::new();
@@ -125,7 +125,7 @@ fn acknowledged(seen: &Seen, since: Duration) -> BTreeMap<&str, u64> {
     let resumes = seen.resumes.iter().filter(|resume| resume.outcome.is_accepted());
     let resumes = resumes.map(|resume| (resume.session.as_str(), resume.seq, resume.at));
     let mut newest = BTreeMap::new();
-    for (session, seq, _) in beats.chain(resumes).filter(|(_, _, at)| *at >= since) {
+    for (session, seq, _) in beats.chain(resumes).filter(|(_, _, at)| *at > since) {
         let known = newest.entry(session).or_insert(seq);
         *known = seq.max(*known);
     }

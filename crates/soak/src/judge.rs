@@ -85,7 +85,7 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
     }
     let alive: BTreeSet<&str> = host.current_sessions().map(|(_, id)| id).collect();
     let mut missing = 0;
-    for (id, log) in &host.sessions {
+    'sessions: for (id, log) in &host.sessions {
         let mut sent = sent.remove(id.as_str()).unwrap_or_default().into_iter();
         let mut gaps = Vec::new();
         for came in &log.came {
@@ -96,8 +96,8 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
             });
             match passed.into_iter().find(|sent| sent.s == came.seq) {
                 Some(sent) if is_same(sent, came) => {}
-                // After a READY that was dropped it cannot be told whose events these are.
-                _ if world.drops_oldest() => break,
+                // After a READY that was dropped it cannot be told whose events these are, nor what is missing.
+                _ if world.drops_oldest() => continue 'sessions,
                 other => {
                     let problem = format!("{came:?} came of session {id}, {other:?} was sent");
                     problems.push(format!("shard {}: {problem}", log.shard_id));

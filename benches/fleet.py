@@ -5,7 +5,8 @@
 
 The simulated Discord lets all shards identify at once, so that no window of identifies is in the numbers. The memory
 is what the process has some seconds after the last shard was ready; that of a shard is what each beyond the first
-added. With wss the simulator's certificate is trusted. docs/fleets.md is written; with --quick two shards only show
+added. The time until all are ready is another process's, whose shards have one small guild: with more the simulator,
+which makes their GUILD_CREATEs, would be what is measured. With wss the simulator's certificate is trusted. docs/fleets.md is written; with --quick two shards only show
 that it works, without twilight. PREFIX is where `make install PREFIX=...` went; target/capi by default."""
 
 import argparse
@@ -26,7 +27,8 @@ from clients import COMPRESSIONS, FOLDER, REPOSITORY
 import drive
 
 SETTLE_S = 4  # guilds come after READY, and buffers shrink
-GUILDS, MEMBERS = 20, 20
+# Guilds of a shard and members of a guild, for the memory and for the time.
+WORLD, SMALL_WORLD = (20, 20), (1, 2)
 OURS, THEIRS = "Shardwright", "twilight"
 
 
@@ -46,22 +48,23 @@ class Row:
 class Simulator(drive.AnySimulator):
     """One that lets so many shards identify at once."""
 
-    def __init__(self, program, shards, ca_file):
+    def __init__(self, program, shards, world, ca_file):
+        guilds, members = world
         tls = ["--tls", "--ca-file", str(ca_file)] if ca_file else []
         super().__init__(program, "--shards", str(shards), "--max-concurrency", str(shards),
-                         "--guilds", str(GUILDS * shards), "--members", str(MEMBERS), *tls)
+                         "--guilds", str(guilds * shards), "--members", str(members), *tls)
 
 
-def measure(prefix, client, shards, compression, secure, settle_s=SETTLE_S, commands=0):
+def measure(prefix, client, shards, compression, secure, world=WORLD, settle_s=SETTLE_S, commands=0):
     """Runs one process."""
     with tempfile.TemporaryDirectory() as folder:
         ca_file = pathlib.Path(folder) / "ca.pem"
         program = prefix / "bin" / "shardwright"
-        simulator = Simulator(program, shards, ca_file)
+        simulator = Simulator(program, shards, world, ca_file)
         if not secure:
             # Twilight reads a certificate whether it uses it or not.
             simulator.kill()
-            simulator = Simulator(program, shards, None)
+            simulator = Simulator(program, shards, world, None)
         env = {**os.environ, "DISCORD_TOKEN": simulator.token, "SHARDWRIGHT_API_URL": simulator.api_url,
                "SIMULATOR_GATEWAY_URL": simulator.gateway_url, "SHARDWRIGHT_SHARDS": "auto",
                "BENCH_SHARDS": str(shards), "BENCH_COMPRESSION": compression,
@@ -126,10 +129,10 @@ def page(rows, prefix):
 
 Written by `make bench` (benches/fleet.py) on {datetime.date.today()}: Shardwright {version}, {platform.machine()},
 {os.cpu_count()} hardware threads, Linux {platform.release()}; twilight-gateway 0.18.0 with tokio's threads and rustls with
-ring, as ours. Each shard has {GUILDS} guilds of {MEMBERS} members, and is idle after its READY and their GUILD_CREATEs; twilight
-keeps nothing of them, Shardwright ids, names and counts. The memory is that of the whole process; that of a shard is
-what each beyond the first adds. All shards may identify at once; of twilight's time 5 s are a window that its queue
-waits before the second.
+ring, as ours. Each shard has {WORLD[0]} guilds of {WORLD[1]} members, and is idle after its READY and their GUILD_CREATEs;
+twilight keeps nothing of them, Shardwright ids, names and counts. The memory is that of the whole process; that of a shard
+is what each beyond the first adds. The time is that of another process, whose shards have one guild of two members. All
+shards may identify at once; of twilight's time 5 s are a window that its queue waits before the second.
 
 {table(rows)}
 
@@ -158,6 +161,9 @@ def main():
             for client in who:
                 row = measure(prefix, client, count, compression, secure, settle_s=0 if arguments.quick else SETTLE_S,
                               commands=0 if rows else 20_000)
+                if not arguments.quick:
+                    quick = measure(prefix, client, count, compression, secure, world=SMALL_WORLD, settle_s=0)
+                    row = dataclasses.replace(row, ready_s=quick.ready_s)
                 rows.append(row)
                 print(f"{count:5} shards, {'wss' if secure else 'ws':3}, {compression:4}, {client:11} {row.mib:7.1f} MiB, "
                       f"ready after {row.ready_s:.2f} s", flush=True)

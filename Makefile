@@ -111,6 +111,7 @@ generate: ## write what is made of the source: the header, the references in doc
 	@BLESS=1 cargo test --quiet --workspace --test abi the_header_is_fresh
 	@BLESS=1 cargo test --quiet --workspace --test docs fresh
 	@BLESS=1 cargo test --quiet --workspace --test client the_table_of_metrics_is_fresh
+	@BLESS=1 cargo test --quiet --workspace --bin shardwright the_table_of_the_guide_is_fresh
 
 lint: ## format and lint
 	@cargo fmt --all

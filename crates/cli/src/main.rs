@@ -10,6 +10,7 @@ mod demo;
 mod interrupt;
 mod plan;
 mod sim;
+mod sizing;
 mod soak;
 
 use std::process::ExitCode;

@@ -42,6 +42,8 @@ test: ## run every check there is, as CI does
 	@$(WITH_BUILT) bindings/julia/test.sh
 	@echo "== Metrics, alerts and dashboard, with a real Prometheus"
 	@tests/monitoring/test.sh $(CAPI)
+	@echo "== The recipes of examples/deploy, with a real PM2"
+	@tests/deploy/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
 	@echo "== The benchmarks of docs/benchmarks.md, docs/fleets.md and docs/load.md run"

@@ -12,6 +12,7 @@ mod plan;
 mod sim;
 mod sizing;
 mod soak;
+mod top;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Command {
     Sim(sim::Arguments),
     Plan(plan::Arguments),
     Cluster(cluster::Arguments),
+    Status(top::StatusArguments),
+    Top(top::TopArguments),
     Soak(soak::Arguments),
 }
 
@@ -41,6 +44,8 @@ async fn main() -> ExitCode {
         Command::Sim(arguments) => sim::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments).await,
         Command::Cluster(arguments) => cluster::run(arguments).await,
+        Command::Status(arguments) => top::status(arguments).await,
+        Command::Top(arguments) => top::top(arguments).await,
         // Worlds have runtimes of their own.
         Command::Soak(arguments) => tokio::task::block_in_place(|| soak::run(&arguments)),
     };

@@ -277,6 +277,14 @@ pub(crate) struct Listed {
     pub(crate) error: Option<String>,
 }
 
+/// The jobs of a queue, by [`JobState`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct JobCounts {
+    pub(crate) waiting: u64,
+    pub(crate) running: u64,
+    pub(crate) dead: u64,
+}
+
 /// JSON that is passed on as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawValueText(pub(crate) String);
@@ -311,6 +319,9 @@ pub(crate) trait Jobs {
 
     /// Some jobs of a queue, by number; one more than the limit if there are more.
     fn job_list<'a>(&'a self, list: &'a JobList) -> Doing<'a, Vec<Listed>>;
+
+    /// How many jobs a queue has.
+    fn job_count<'a>(&'a self, queue: &'a str) -> Doing<'a, JobCounts>;
 
     /// Lets a dead job wait again, as if it were new. `false` if it is not dead.
     fn job_retry<'a>(&'a self, queue: &'a str, id: i64) -> Doing<'a, bool>;

@@ -93,6 +93,13 @@ impl Jobs {
         lock(&self.leases).len()
     }
 
+    /// The queues that this client consumes, in order.
+    pub(super) fn consumed(&self) -> Vec<String> {
+        let mut names: Vec<String> = lock(&self.queues).keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// So many more came to this.
     fn count(&self, step: usize, more: usize) {
         self.counts[step].fetch_add(more as u64, Ordering::Relaxed);

@@ -33,7 +33,7 @@ impl Observer {
     /// # Errors
     /// `Io` when the backplane is away.
     pub async fn cluster_stats(&self) -> Result<Bytes, Error> {
-        Ok(worker::cluster(worker::read(&self.0.workers().await?)))
+        Ok(worker::cluster_stats(&*self.0).await?)
     }
 }
 

@@ -209,7 +209,7 @@ impl Post {
             return Ok(());
         }
         let topics = lock(&self.topics).iter().cloned().collect();
-        let record = shared.record(&self.worker, topics, &self.rate);
+        let record = shared.record(&self.worker, topics, self.jobs.consumed(), &self.rate);
         // Numbers and text can always be written.
         let record = serde_json::to_string(&record).unwrap_or_default();
         self.backplane.register(&self.worker, &record).await
@@ -333,7 +333,7 @@ impl Post {
             Request::ClusterStats => {
                 // What is told of this worker should not be older than the question.
                 self.register(shared).await?;
-                Ok(worker::cluster(self.workers().await?))
+                Ok(worker::cluster_stats(&*self.backplane).await?)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a client tells the others of itself, and what comes of all of that together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::shared::{Shared, lock};
+use crate::backplane::jobs::JobCounts;
+use crate::backplane::{Backplane, Trouble};
+use crate::config::MAX_CONSUMED_QUEUES;
 use crate::sessions::wall_ms;
 use crate::shard::GuildCounts;
 
@@ -37,6 +40,9 @@ pub(super) struct Record {
     pub(super) shards: Vec<ShardRecord>,
     /// Topics that it is subscribed to.
     pub(super) topics: Vec<String>,
+    /// Queues of jobs that it consumes.
+    #[serde(default)]
+    consumes: Vec<String>,
     #[serde(default)]
     queue: QueueRecord,
     #[serde(flatten)]
@@ -103,6 +109,8 @@ impl Sums {
 #[derive(Serialize)]
 struct Cluster {
     total: Total,
+    /// The queues of jobs that somebody consumes.
+    jobs: BTreeMap<String, JobCounts>,
     workers: Vec<Record>,
 }
 
@@ -146,7 +154,13 @@ impl Rate {
 
 impl Shared {
     /// What the others may know of this client.
-    pub(super) fn record(&self, worker: &str, topics: Vec<String>, rate: &Rate) -> Record {
+    pub(super) fn record(
+        &self,
+        worker: &str,
+        topics: Vec<String>,
+        consumes: Vec<String>,
+        rate: &Rate,
+    ) -> Record {
         let (sums, shards) = self.sums(rate);
         let stage = self.stage();
         let age_ms = i64::try_from(self.age().as_millis()).unwrap_or(0);
@@ -161,6 +175,7 @@ impl Shared {
             shard_total: stage.fleet().map(|fleet| fleet.total.get()),
             shards,
             topics,
+            consumes,
             queue: QueueRecord { events: self.queue.len(), taken: self.queue.taken_total() },
             sums,
         }
@@ -200,8 +215,19 @@ impl Shared {
     }
 }
 
+/// What `cluster_stats` replies: all workers, and the queues of jobs that they consume.
+pub(super) async fn cluster_stats(backplane: &dyn Backplane) -> Result<Bytes, Trouble> {
+    let workers = read(&backplane.workers().await?);
+    let queues: BTreeSet<&String> = workers.iter().flat_map(|worker| &worker.consumes).collect();
+    let mut jobs = BTreeMap::new();
+    for queue in queues.into_iter().take(MAX_CONSUMED_QUEUES) {
+        jobs.insert(queue.clone(), backplane.job_count(queue).await?);
+    }
+    Ok(cluster(workers, jobs))
+}
+
 /// All workers in one reply, in the order in which they started.
-pub(super) fn cluster(mut workers: Vec<Record>) -> Bytes {
+fn cluster(mut workers: Vec<Record>, jobs: BTreeMap<String, JobCounts>) -> Bytes {
     workers.sort_by_key(|worker| (worker.started_at_ms, worker.worker.clone()));
     let mut sums = Sums::default();
     for worker in &workers {
@@ -215,7 +241,7 @@ pub(super) fn cluster(mut workers: Vec<Record>) -> Bytes {
         sums,
     };
     // Numbers and text can always be written.
-    serde_json::to_vec(&Cluster { total, workers }).unwrap_or_default().into()
+    serde_json::to_vec(&Cluster { total, jobs, workers }).unwrap_or_default().into()
 }
 
 /// The records that can be read: another version may write others.
@@ -253,7 +279,7 @@ mod tests {
             .to_string()
         };
         // Which in binary are 175.57999999999998.
-        let reply = cluster(read(&[record(88.3), record(87.28)]));
+        let reply = cluster(read(&[record(88.3), record(87.28)]), BTreeMap::new());
         let reply: Value = serde_json::from_slice(&reply).expect("JSON");
         assert_eq!(reply["total"]["events_per_second"].to_string(), "175.58");
         assert_eq!(reply["total"]["guilds"], 1200);

@@ -24,6 +24,7 @@ on_every_backplane!(
     what_fails_is_tried_again_and_then_dead,
     a_lease_ends_with_its_worker_and_not_with_time,
     no_more_come_than_there_is_room_for,
+    everybody_sees_how_many_there_are,
     bounds_are_kept,
     each_due_time_makes_one_job_whoever_looks,
     missed_times_are_not_made_up_for,
@@ -202,6 +203,30 @@ async fn no_more_come_than_there_is_room_for(backend: Backend) {
     assert_eq!((jobs(&host).len(), list(&mut host, "waiting").await.len()), (3, 7));
     done(&mut host, consume(10)).await;
     until_jobs(&mut host, 10).await;
+    host.stop(StopMode::Abort).await;
+}
+
+/// `cluster_stats` counts the jobs of the queues that somebody consumes.
+async fn everybody_sees_how_many_there_are(backend: Backend) {
+    let simulator = simulator(Options::default());
+    let mut host = backend.start(&simulator, json!({}));
+    host.until_ready().await;
+    for number in 0..5 {
+        done(&mut host, push(json!(number))).await;
+    }
+    let stats = json!({"type": "cluster_stats"});
+    assert_eq!(done(&mut host, stats.clone()).await["jobs"], json!({}));
+    done(&mut host, consume(2)).await;
+    let job = until_jobs(&mut host, 2).await.remove(0);
+    let seen = done(&mut host, stats.clone()).await;
+    assert_eq!(seen["jobs"], json!({"q": {"waiting": 3, "running": 2, "dead": 0}}), "{seen}");
+    assert_eq!(seen["workers"][0]["consumes"], json!(["q"]));
+    let fail =
+        json!({"type": "job_fail", "job_id": job.data["job_id"], "error": "no", "retry": false});
+    done(&mut host, fail).await;
+    until_jobs(&mut host, 3).await;
+    let seen = done(&mut host, stats).await;
+    assert_eq!(seen["jobs"], json!({"q": {"waiting": 2, "running": 2, "dead": 1}}), "{seen}");
     host.stop(StopMode::Abort).await;
 }
 

@@ -247,9 +247,9 @@ def environment(simulator: Simulator, folder: pathlib.Path, **more: str) -> dict
 
 
 @contextlib.contextmanager
-def bot(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def bot(env: dict[str, str], says: Any = None) -> Iterator[subprocess.Popen[bytes]]:
     """The bot, until the end of the block."""
-    process = subprocess.Popen([sys.executable, str(BOT)], env=env)
+    process = subprocess.Popen([sys.executable, str(BOT)], env=env, stdout=says, stderr=says)
     try:
         yield process
     finally:
@@ -274,7 +274,7 @@ def check_notify(folder: pathlib.Path) -> None:
             assert said == b"STOPPING=1", said
             assert process.wait(PATIENCE_S) == 0
         assert simulator.violations() == []
-        with bot({**env, "DISCORD_TOKEN": simulator.token + "x"}) as process:
+        with bot({**env, "DISCORD_TOKEN": simulator.token + "x"}, subprocess.DEVNULL) as process:
             assert process.wait(PATIENCE_S) == 78, process.returncode
     print("bot.py: READY, WATCHDOG and STOPPING for systemd; exit code 78 when it is refused")
 

@@ -185,6 +185,12 @@ elseif op == 'list' then
         end
     end
     return found
+elseif op == 'count' then
+    local counts = {}
+    for index, name in ipairs({'waiting', 'held', 'dead'}) do
+        counts[index] = text(redis.call('ZCARD', key(name)))
+    end
+    return counts
 elseif op == 'retry' then
     -- number
     if redis.call('ZREM', key('dead'), ARGV[3]) == 0 then

@@ -8,8 +8,8 @@ use redis::Script;
 
 use super::Redis;
 use crate::backplane::jobs::{
-    DUE_AT_ONCE, Due, End, Job, JobList, Jobs, LOST, Lease, Listed, Push, Pushed, RawValueText,
-    Schedule, Scheduled, Taken,
+    DUE_AT_ONCE, Due, End, Job, JobCounts, JobList, Jobs, LOST, Lease, Listed, Push, Pushed,
+    RawValueText, Schedule, Scheduled, Taken,
 };
 use crate::backplane::{Doing, Trouble};
 use crate::config::{MAX_DEAD_JOBS, MAX_SCHEDULES};
@@ -109,6 +109,14 @@ impl Jobs for Redis {
                 error: Some(job[5].clone()).filter(|error| !error.is_empty()),
             });
             Ok(listed.collect())
+        })
+    }
+
+    fn job_count<'a>(&'a self, queue: &'a str) -> Doing<'a, JobCounts> {
+        Box::pin(async move {
+            let counts = self.jobs(&["count", queue]).await?;
+            let count = |index| number(&counts, index).unsigned_abs();
+            Ok(JobCounts { waiting: count(0), running: count(1), dead: count(2) })
         })
     }
 

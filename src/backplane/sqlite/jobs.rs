@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::Sqlite;
 use crate::backplane::Doing;
 use crate::backplane::jobs::{
-    DUE_AT_ONCE, Due, End, Job, JobList, JobState, Jobs, LOST, Lease, Listed, Push, Pushed,
-    RawValueText, Schedule, Scheduled, Taken,
+    DUE_AT_ONCE, Due, End, Job, JobCounts, JobList, JobState, Jobs, LOST, Lease, Listed, Push,
+    Pushed, RawValueText, Schedule, Scheduled, Taken,
 };
 use crate::config::{MAX_DEAD_JOBS, MAX_SCHEDULES};
 use crate::sessions::wall_ms;
@@ -149,6 +149,20 @@ impl Jobs for Sqlite {
                 })
             })?;
             rows.collect()
+        }))
+    }
+
+    fn job_count<'a>(&'a self, queue: &'a str) -> Doing<'a, JobCounts> {
+        let (bot, queue) = (self.bot.clone(), queue.to_owned());
+        Box::pin(self.ask(move |connection| {
+            let mut count = connection.prepare_cached(
+                "SELECT count(*) FROM job WHERE bot = ?1 AND queue = ?2 AND state = ?3",
+            )?;
+            let mut count = |state: i64| {
+                let count = count.query_row(params![bot, queue, state], |row| row.get::<_, i64>(0));
+                count.map(i64::unsigned_abs)
+            };
+            Ok(JobCounts { waiting: count(0)?, running: count(1)?, dead: count(2)? })
         }))
     }
 

@@ -1,7 +1,9 @@
 //! One frame of `shardwright top`: from what is known of a bot to lines of text.
 
+use std::cmp::Reverse;
+
 use super::line::{Line, Look, Table};
-use super::view::{Shard, View, Worker};
+use super::view::{Jobs, Shard, View, Worker};
 use crate::plan::thousands;
 
 /// Room for a frame.
@@ -99,7 +101,29 @@ fn head(view: &View, shards: &[Cell<'_>], now_ms: i64) -> Vec<Line> {
         rate(total.events_per_second),
         counted(view.queue_events() as usize, "event"),
     );
-    vec![first, Line::new(Look::Plain, second)]
+    let mut lines = vec![first, Line::new(Look::Plain, second)];
+    if !view.jobs.is_empty() {
+        lines.push(jobs(view));
+    }
+    lines
+}
+
+/// The queues of jobs, the fullest first.
+fn jobs(view: &View) -> Line {
+    let mut queues: Vec<(&String, &Jobs)> = view.jobs.iter().collect();
+    queues.sort_by_key(|(name, jobs)| (Reverse(jobs.waiting), name.as_str()));
+    let mut line = Line::new(Look::Plain, "jobs: ");
+    for (index, (name, Jobs { waiting, running, dead })) in queues.into_iter().enumerate() {
+        line.push(Look::Plain, if index == 0 { "" } else { "; " });
+        line.push(
+            Look::Plain,
+            &format!("{name} {} waiting, {} running", thousands(*waiting), thousands(*running)),
+        );
+        if *dead > 0 {
+            line.push(Look::Bad, &format!(", {} dead", thousands(*dead)));
+        }
+    }
+    line
 }
 
 /// The table of workers.
@@ -377,8 +401,9 @@ fn counted(number: usize, what: &str) -> String {
 }
 
 /// Events per second.
+#[allow(clippy::cast_sign_loss, reason = "a rate is none below 0")]
 fn rate(rate: f64) -> String {
-    if rate < 100.0 { format!("{rate:.1}") } else { thousands(rate.round() as u64) }
+    if rate < 100.0 { format!("{rate:.1}") } else { thousands(rate.max(0.0).round() as u64) }
 }
 
 /// A text of at most so many characters.
@@ -432,7 +457,7 @@ mod tests {
         })
     }
 
-    fn bot(shard_total: u32, workers: Vec<Value>) -> View {
+    fn bot(shard_total: u32, workers: &[Value]) -> View {
         let sum = |key: &str| workers.iter().filter_map(|worker| worker[key].as_u64()).sum::<u64>();
         let total = json!({
             "workers": workers.len(), "shards": 0, "shard_total": shard_total, "states": {},
@@ -449,7 +474,7 @@ mod tests {
 
     #[test]
     fn one_shard_is_a_table() {
-        let view = bot(1, vec![worker("bot-0", 0..1, &[])]);
+        let view = bot(1, &[worker("bot-0", 0..1, &[])]);
         let expected = "\
 1 worker, 1 shard: 1 ready   14:13:20 UTC
 1,000 guilds (2 unavailable), 50,000 members; 77.2 events/s; latency 40 ms, at most 40; 3 events in queues
@@ -467,7 +492,7 @@ shard  state  guilds  members  events  latency  identifies  resumes  reconnects 
     fn many_shards_are_a_grid() {
         let others = [(33, "queued"), (34, "resuming"), (79, "fatal")];
         let workers = vec![worker("bot-1", 40..80, &others), worker("bot-0", 0..41, &others)];
-        let text = drawn(&bot(84, workers), 120, None);
+        let text = drawn(&bot(84, &workers), 120, None);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
@@ -498,9 +523,9 @@ shard  state  guilds  members  events  latency  identifies  resumes  reconnects 
     #[test]
     fn two_thousand_shards_fit_on_a_small_screen() {
         let other = [(1_111, "disconnected")];
-        let workers =
+        let workers: Vec<Value> =
             (0..20).map(|n| worker(&format!("bot-{n}"), 100 * n..100 * (n + 1), &other)).collect();
-        let view = bot(2_000, workers);
+        let view = bot(2_000, &workers);
         let text = drawn(&view, 80, Some(24));
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.len() <= 24 && lines.iter().all(|line| line.chars().count() <= 80), "{text}");
@@ -530,7 +555,7 @@ shard  state  guilds  members  events  latency  identifies  resumes  reconnects 
     fn every_size_has_a_frame() {
         let other = [(3, "queued"), (7, "fatal")];
         for shards in [1, 9, 100, 2_000] {
-            let view = bot(shards + 1, vec![worker("bot-\u{7}", 0..shards, &other)]);
+            let view = bot(shards + 1, &[worker("bot-\u{7}", 0..shards, &other)]);
             for (columns, rows) in [(0, 0), (1, 1), (20, 10), (37, 11), (80, 24), (300, 100)] {
                 let text =
                     frame(&view, Some("away"), NOW_MS, Size { columns, rows: Some(rows) }, false);
@@ -551,8 +576,24 @@ shard  state  guilds  members  events  latency  identifies  resumes  reconnects 
     }
 
     #[test]
+    fn jobs_are_there_with_the_fullest_queue_first() {
+        let mut view = bot(1, &[worker("bot-0", 0..1, &[])]);
+        let jobs = |waiting, dead| Jobs { waiting, running: 4, dead };
+        view.jobs = [("mail", jobs(12, 0)), ("pictures", jobs(3_000, 1))]
+            .map(|(name, jobs)| (name.to_owned(), jobs))
+            .into();
+        let text = drawn(&view, 120, None);
+        let line = text.lines().nth(2);
+        assert_eq!(
+            line,
+            Some("jobs: pictures 3,000 waiting, 4 running, 1 dead; mail 12 waiting, 4 running"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn colours_add_nothing() {
-        let view = bot(84, vec![worker("bot-0", 0..84, &[(3, "fatal")])]);
+        let view = bot(84, &[worker("bot-0", 0..84, &[(3, "fatal")])]);
         let size = Size { columns: 100, rows: Some(30) };
         let coloured = frame(&view, None, NOW_MS, size, true);
         assert!(coloured.contains("\x1b[1;31mF\x1b[0m"), "{coloured:?}");
@@ -563,7 +604,7 @@ shard  state  guilds  members  events  latency  identifies  resumes  reconnects 
 
     #[test]
     fn a_bot_without_workers_is_told_so() {
-        let text = drawn(&bot(0, vec![]), 120, Some(24));
+        let text = drawn(&bot(0, &[]), 120, Some(24));
         assert!(
             text.starts_with("No worker of this bot is there") && text.lines().count() == 1,
             "{text}"

@@ -53,7 +53,7 @@ pub(crate) struct TopArguments {
 
 /// Prints it once.
 pub(crate) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
-    let stats = observe().await?.look().await?;
+    let stats = observe()?.look().await?;
     if arguments.json {
         println!("{stats}");
     } else {
@@ -64,7 +64,7 @@ pub(crate) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
 
 /// Shows it until it is told to end.
 pub(crate) async fn top(arguments: TopArguments) -> anyhow::Result<()> {
-    let bot = observe().await?;
+    let bot = observe()?;
     let stats = bot.look().await?;
     if arguments.once {
         return print_once(&stats);
@@ -101,7 +101,7 @@ pub(crate) async fn top(arguments: TopArguments) -> anyhow::Result<()> {
 struct Bot(Observer);
 
 /// Connects to the backplane that the environment names.
-async fn observe() -> anyhow::Result<Bot> {
+fn observe() -> anyhow::Result<Bot> {
     let env = |name: &str| std::env::var(name).ok();
     let config = Config::from_json(r#"{"intents": 0}"#, |name| match name {
         "SHARDWRIGHT_BACKPLANE" | "DISCORD_TOKEN" => env(name),
@@ -142,10 +142,12 @@ fn print_once(stats: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of the terminal.
+/// Of the terminal. Its last column stays free: erasing behind a character there would take it along.
 fn size() -> Size {
     match Term::stdout().size_checked() {
-        Some((rows, columns)) => Size { columns: columns.into(), rows: Some(rows.into()) },
+        Some((rows, columns)) => {
+            Size { columns: usize::from(columns).saturating_sub(1), rows: Some(rows.into()) }
+        }
         None => Size { columns: COLUMNS, rows: None },
     }
 }

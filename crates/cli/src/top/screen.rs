@@ -1,6 +1,6 @@
 //! The terminal while `shardwright top` has it: the other screen, no cursor, keys as they are pressed.
 
-use std::io::{Read, Write, stdin, stdout};
+use std::io::{BufReader, Read, Stdout, Write, stdin, stdout};
 use std::os::fd::AsFd;
 
 use anyhow::Context;
@@ -23,6 +23,7 @@ const NO_KEY: u8 = 0;
 #[derive(Debug)]
 pub(super) struct Screen {
     before: Termios,
+    out: Stdout,
 }
 
 impl Screen {
@@ -38,8 +39,8 @@ impl Screen {
         wanted.control_chars[SpecialCharacterIndices::VSUSP as usize] = NO_KEY;
         tcsetattr(stdin().as_fd(), SetArg::TCSANOW, &wanted)
             .context("cannot set up the terminal")?;
-        let screen = Self { before };
-        write(OPEN)?;
+        let mut screen = Self { before, out: stdout() };
+        screen.write(OPEN)?;
         Ok(screen)
     }
 
@@ -50,20 +51,22 @@ impl Screen {
     pub(super) fn draw(&mut self, frame: &str) -> anyhow::Result<()> {
         // In one piece and over what is there, so that nothing flickers.
         let lines = frame.replace('\n', "\x1b[K\r\n");
-        write(&format!("\x1b[H{lines}\x1b[K\x1b[J"))
+        self.write(&format!("\x1b[H{lines}\x1b[K\x1b[J"))
+    }
+
+    fn write(&mut self, text: &str) -> anyhow::Result<()> {
+        let mut out = self.out.lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .context("the terminal has gone away")
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = write(CLOSE);
+        let _ = self.write(CLOSE);
         let _ = tcsetattr(stdin().as_fd(), SetArg::TCSANOW, &self.before);
     }
-}
-
-fn write(text: &str) -> anyhow::Result<()> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("the terminal has gone away")
 }
 
 /// The keys that are pressed.
@@ -75,7 +78,7 @@ impl Keys {
     pub(super) fn read() -> Self {
         let (sender, receiver) = mpsc::channel(MAX_KEYS);
         std::thread::spawn(move || {
-            for key in stdin().bytes().map_while(Result::ok) {
+            for key in BufReader::new(stdin()).bytes().map_while(Result::ok) {
                 if sender.blocking_send(key).is_err() {
                     return;
                 }

@@ -1,4 +1,5 @@
 //! What is known of a bot, as `cluster_stats` says it.
+#![allow(clippy::struct_field_names, reason = "they are those of the JSON")]
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,9 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(super) struct View {
     pub(super) total: Total,
+    /// The queues of jobs that somebody consumes.
+    #[serde(default)]
+    pub(super) jobs: BTreeMap<String, Jobs>,
     pub(super) workers: Vec<Worker>,
 }
 
@@ -21,6 +25,14 @@ pub(super) struct Total {
     pub(super) unavailable: u64,
     pub(super) members: u64,
     pub(super) events_per_second: f64,
+}
+
+/// Jobs of one queue.
+#[derive(Debug, Deserialize)]
+pub(super) struct Jobs {
+    pub(super) waiting: u64,
+    pub(super) running: u64,
+    pub(super) dead: u64,
 }
 
 /// One of its processes.

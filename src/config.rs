@@ -1263,8 +1263,9 @@ mod tests {
     #[test]
     fn a_worker_may_have_a_name() {
         let env = |name: &str| (name == "SHARDWRIGHT_WORKER").then(|| "worker 3".to_owned());
-        let name = |json: &str| Config::from_json(&with(json), env).map(|config| config.worker_name);
-        assert_eq!(name(r#""intents":1"#).expect("a config").as_deref(), Some("worker 3"));
+        let name =
+            |json: &str| Config::from_json(&with(json), env).map(|config| config.worker_name);
+        assert_eq!(name(r#""threads":1"#).expect("a config").as_deref(), Some("worker 3"));
         let named = name(r#""worker_name":"bot-7""#).expect("a config");
         assert_eq!(named.as_deref(), Some("bot-7"));
         for bad in [r#""worker_name":"\u0007""#, r#""worker_name":"a\nb""#] {

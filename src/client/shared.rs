@@ -387,6 +387,10 @@ impl Shared {
     /// Every shard is ready.
     fn complete(&self) {
         self.decided.set();
+        if let Some(post) = &self.post {
+            // Somebody may wait for that, to restart the next worker.
+            post.hurry();
+        }
         if let Some(records) = &self.records {
             records.ready();
         }

@@ -30,6 +30,7 @@ enum Command {
     Sim(sim::Arguments),
     Plan(plan::Arguments),
     Cluster(cluster::Arguments),
+    Deploy(cluster::DeployArguments),
     Soak(soak::Arguments),
 }
 
@@ -40,6 +41,7 @@ async fn main() -> ExitCode {
         Command::Sim(arguments) => sim::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments).await,
         Command::Cluster(arguments) => cluster::run(arguments).await,
+        Command::Deploy(arguments) => tokio::task::block_in_place(|| cluster::deploy(arguments)),
         // Worlds have runtimes of their own.
         Command::Soak(arguments) => tokio::task::block_in_place(|| soak::run(&arguments)),
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use shardwright::rest::Rest;
 use shardwright::transport::{Dialer, Tcp};
 use shardwright::{Config, GatewayInfo};
 
@@ -31,11 +32,19 @@ pub(crate) struct Arguments {
 /// Asks Discord and prints the plan.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::from_json(r#"{"intents": 0}"#, |name| std::env::var(name).ok())?;
-    let dialer = Dialer::new(&config, Arc::new(Tcp))?;
-    let info = GatewayInfo::ask(&shardwright::rest::Rest::new(&config, dialer)).await?;
+    let info = ask(&config).await?;
     let shards = arguments.shards.unwrap_or(info.shards);
     print!("{}", plan(&info, Layout::new(shards, arguments.processes)?));
     Ok(())
+}
+
+/// Asks Discord.
+///
+/// # Errors
+/// As [`GatewayInfo::ask`].
+pub(crate) async fn ask(config: &Config) -> Result<GatewayInfo, shardwright::Error> {
+    let dialer = Dialer::new(config, Arc::new(Tcp))?;
+    GatewayInfo::ask(&Rest::new(config, dialer)).await
 }
 
 /// The plan, for people.
@@ -72,8 +81,8 @@ pub(crate) fn plan(info: &GatewayInfo, layout: Layout) -> String {
     }
     if layout.workers > 1 {
         text += "\nEach process gets its range in SHARDWRIGHT_SHARDS\n";
-        for (process, (from, to)) in layout.ranges().enumerate() {
-            text += &format!("  process {process:<4} {from}-{to}/{shards}\n");
+        for (process, range) in layout.ranges().enumerate() {
+            text += &format!("  process {process:<4} {range}\n");
         }
     }
     text

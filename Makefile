@@ -42,6 +42,8 @@ test: ## run every check there is, as CI does
 	@$(WITH_BUILT) bindings/julia/test.sh
 	@echo "== Metrics, alerts and dashboard, with a real Prometheus"
 	@tests/monitoring/test.sh $(CAPI)
+	@echo "== The recipes of examples/deploy, with a real PM2"
+	@tests/deploy/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
 	@echo "== The benchmarks of docs/benchmarks.md, docs/fleets.md and docs/load.md run"
@@ -115,6 +117,7 @@ generate: ## write what is made of the source: the header, the references in doc
 	@BLESS=1 cargo test --quiet --workspace --test abi the_header_is_fresh
 	@BLESS=1 cargo test --quiet --workspace --test docs fresh
 	@BLESS=1 cargo test --quiet --workspace --test client the_table_of_metrics_is_fresh
+	@BLESS=1 cargo test --quiet --workspace --bin shardwright the_table_of_the_guide_is_fresh
 
 lint: ## format and lint
 	@cargo fmt --all

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test|hosts|foreign|bench|monitoring|fuzz
+# Usage: scripts/setup.sh demo|test|hosts|foreign|bench|monitoring|deploy|fuzz
 set -eu
 
 missing=  # to be installed
@@ -54,6 +54,16 @@ monitoring)
     need python3 python3 --version
     # Installed, it would be a service that runs from now on and after every boot.
     prometheus --version >/dev/null 2>&1 || unpacked=prometheus
+    ;;
+deploy)
+    need python3 python3 --version
+    need python3-venv python3 -c 'import ensurepip'
+    need nodejs node --version
+    need npm npm --version
+    # Only the program that verifies units; nothing of it is started.
+    need systemd systemd-analyze --version
+    # Units reload with its kill.
+    need procps test -x /bin/kill
     ;;
 foreign)
     need python3 python3 --version

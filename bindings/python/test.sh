@@ -32,8 +32,8 @@ tag=$(sed -n 's/^with the following platform tag: "\(.*\)"\.$/\1/p' "$folder/aud
 twine check --strict "$folder"/dist/*.whl
 
 echo "== Python: format, lints, types"
-ruff format --quiet --check . ../../examples/python
-ruff check --quiet . ../../examples/python
+ruff format --quiet --check . ../../examples/python ../../examples/deploy
+ruff check --quiet . ../../examples/python ../../examples/deploy
 mypy
 
 echo "== Python: tests"

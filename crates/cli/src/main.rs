@@ -10,7 +10,9 @@ mod demo;
 mod interrupt;
 mod plan;
 mod sim;
+mod sizing;
 mod soak;
+mod top;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ enum Command {
     Plan(plan::Arguments),
     Cluster(cluster::Arguments),
     Deploy(cluster::DeployArguments),
+    Status(top::StatusArguments),
+    Top(top::TopArguments),
     Soak(soak::Arguments),
 }
 
@@ -42,6 +46,8 @@ async fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(arguments).await,
         Command::Cluster(arguments) => cluster::run(arguments).await,
         Command::Deploy(arguments) => tokio::task::block_in_place(|| cluster::deploy(arguments)),
+        Command::Status(arguments) => top::status(arguments).await,
+        Command::Top(arguments) => top::top(arguments).await,
         // Worlds have runtimes of their own.
         Command::Soak(arguments) => tokio::task::block_in_place(|| soak::run(&arguments)),
     };

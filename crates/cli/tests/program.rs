@@ -41,6 +41,34 @@ async fn plan_says_what_discord_says() {
 }
 
 #[test]
+fn a_size_takes_neither_token_nor_network() {
+    let plan = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardwright"));
+        let output = command.arg("plan").args(arguments).env_clear().output().expect("it starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (is_fine, stdout, stderr) = plan(&["--guilds", "250000", "--shards-per-process", "64"]);
+    assert!(is_fine, "{stderr}");
+    for line in
+        ["  shards               256, of about 977 guilds each", "  process 3    192-255/256\n"]
+    {
+        assert!(stdout.contains(line), "{line}: {stdout}");
+    }
+    let (is_fine, stdout, stderr) = plan(&["--table"]);
+    assert!(is_fine && stdout.contains("| 1,000,000 | 1,008 |"), "{stdout}{stderr}");
+    for (arguments, why) in [
+        (&["--guilds", "0"][..], "0 is not in 1.."),
+        (&["--guilds", "100000", "--shards", "39"], "too few"),
+        (&["--guilds", "10", "--shards-per-process", "0"], "--shards-per-process"),
+        (&["--table", "--guilds", "1"], "cannot be used with"),
+    ] {
+        let (is_fine, _, stderr) = plan(arguments);
+        assert!(!is_fine && stderr.contains(why), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     for (arguments, told) in [
         (&["demo", "no/such/bot"][..], "no/such/bot"),

@@ -105,6 +105,10 @@ scenarios: ## which test shows which case of tests/scenarios.md
 soak: ## live through fleets in virtual time: SEED=1 HOURS=10000
 	@cargo run --release --quiet --bin shardwright -- soak --seed $(or $(SEED),1) --shard-hours $(or $(HOURS),10000)
 
+endurance: measured ## what an operator does to a fleet in a bad week, in ten minutes: MINUTES=10
+	@scripts/setup.sh test
+	@tests/endurance/run.py --minutes $(or $(MINUTES),10) $(CAPI)
+
 fuzz: ## run every fuzz target for half an hour: SECONDS_EACH=1800
 	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh run $(or $(SECONDS_EACH),1800)

@@ -263,6 +263,15 @@ pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Commands of other processes that one client works on at once; one more is refused.
 pub const MAX_FORWARDED: usize = 1_024;
 
+/// How long a shard is leased when the config does not say.
+pub const DEFAULT_LEASE_TTL_S: u64 = 15;
+
+/// The shortest lease, in seconds: one call to the backplane may take two.
+pub const MIN_LEASE_TTL_S: u64 = 3;
+
+/// The longest, in seconds.
+pub const MAX_LEASE_TTL_S: u64 = 300;
+
 /// The longest reply to a command of another process.
 pub const MAX_FORWARDED_REPLY_BYTES: usize = 8 << 20;
 
@@ -299,6 +308,8 @@ pub struct Config {
     pub backplane: Option<Address>,
     /// What this process is called among the others, for people.
     pub worker_name: Option<String>,
+    /// How long a shard is its own without another word from it.
+    pub lease_ttl: Duration,
     /// What keeps documents that all shards of the bot can reach.
     pub store: Option<StoreUrl>,
     /// Session starts of the day that are never used.
@@ -342,6 +353,11 @@ pub enum Sessions {
 pub enum Shards {
     /// As many as `/gateway/bot` recommends, all of them here.
     Auto,
+    /// A fair share of all, claimed from the backplane.
+    Lease {
+        /// The number of shards of the bot, unless the others or Discord say it.
+        total: Option<NonZeroU32>,
+    },
     /// These.
     Fixed {
         /// The number of shards of the bot.
@@ -528,8 +544,9 @@ struct Typed<'a> {
     /// [Discord's list](https://discord.com/developers/docs/events/gateway#list-of-intents).
     intents: Intents,
     /// `"auto"` · `"auto"`: as many as Discord recommends. `4`: shards 0 to 3 of 4.
-    /// `{"total":16,"ids":[0,1,2]}` or `{"total":16,"from":0,"to":7}`: some of them. Env
-    /// `SHARDWRIGHT_SHARDS`: `auto`, `4`, `0-7/32`, `0,3,5/32`.
+    /// `{"total":16,"ids":[0,1,2]}` or `{"total":16,"from":0,"to":7}`: some of them. `"lease"` or
+    /// `{"lease":true,"total":16}`: a fair share, claimed from the `backplane`; see docs/backplane.md. Env
+    /// `SHARDWRIGHT_SHARDS`: `auto`, `4`, `0-7/32`, `0,3,5/32`, `lease`, `lease/16`.
     #[serde(borrow)]
     shards: Option<&'a RawValue>,
     /// all · The dispatches that you want to get: `["MESSAGE_CREATE"]`. The others cost next to nothing.
@@ -598,6 +615,9 @@ struct Typed<'a> {
     /// none · What this process is called in `cluster_stats` and in what people see of the cluster, such as
     /// `"worker 3"`; at most 64 characters. Env `SHARDWRIGHT_WORKER`, which `shardwright cluster` sets.
     worker_name: Option<String>,
+    /// `15` · 3 to 300 seconds: how long shards belong to a process that the `backplane` hears nothing of. Then
+    /// others take them over (`"shards": "lease"`), or another process may be started with them.
+    lease_ttl_s: Option<u64>,
     /// none · `"sqlite:PATH"` or `"postgres://user:password@host:5432/database?sslmode=require"`: where the
     /// commands `store_put`, `store_get`, `store_delete` and `store_list` keep documents; see
     /// docs/store.md. Env `SHARDWRIGHT_STORE`.
@@ -664,6 +684,14 @@ struct TypedShards {
     to: Option<u32>,
 }
 
+/// The object form of `"lease"`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypedLease {
+    lease: bool,
+    total: Option<u32>,
+}
+
 impl Config {
     /// Reads and checks a configuration. `env` looks up environment variables, which count where the
     /// text has no such key.
@@ -704,8 +732,14 @@ impl Typed<'_> {
         let backplane = self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE").map(Zeroizing::new));
         let backplane = backplane.map(|text| Address::parse(&text)).transpose();
         let backplane = backplane.map_err(|why| invalid("backplane", why))?;
-        let sessions =
+        let mut sessions =
             sessions.map(|text| check_sessions(&text, backplane.as_ref())).transpose()?;
+        if matches!(shards, Shards::Lease { .. }) {
+            check_lease(backplane.as_ref(), sessions.as_ref())?;
+            sessions = Some(Sessions::Backplane);
+        }
+        let lease_ttl_s = self.lease_ttl_s.unwrap_or(DEFAULT_LEASE_TTL_S);
+        let lease_ttl_s = in_range("lease_ttl_s", lease_ttl_s, MIN_LEASE_TTL_S, MAX_LEASE_TTL_S)?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
         let worker_name = self.worker_name.or_else(|| env("SHARDWRIGHT_WORKER"));
         let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
@@ -720,7 +754,7 @@ impl Typed<'_> {
         // A shard runs on one thread at a time; one more would only take it over now and then.
         let useful_threads = match &shards {
             Shards::Fixed { ids, .. } => ids.len(),
-            Shards::Auto => usize::MAX,
+            Shards::Auto | Shards::Lease { .. } => usize::MAX,
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.unwrap_or(cores.min(4).min(useful_threads));
@@ -747,6 +781,7 @@ impl Typed<'_> {
             sessions,
             backplane,
             worker_name: worker_name.map(check_worker_name).transpose()?,
+            lease_ttl: Duration::from_secs(lease_ttl_s),
             store: store.map(|url| check_store(&url)).transpose()?,
             budget_reserve: self.identify.budget_reserve,
             when_low: self.identify.when_low,
@@ -767,15 +802,6 @@ impl Typed<'_> {
 /// A config error: the key, and what is wrong with it.
 fn invalid(key: &str, why: impl AsRef<str>) -> Error {
     Error::new(ErrorKind::InvalidConfig, format!("`{key}` {}", redact(why.as_ref())))
-}
-
-/// A key that a later version will understand.
-fn not_yet(key: &str, used: bool) -> Result<(), Error> {
-    if !used {
-        return Ok(());
-    }
-    let why = format!("`{key}` is not in this build yet; leave it out");
-    Err(Error::new(ErrorKind::Unsupported, why))
 }
 
 /// What serde says, with the path of the key.
@@ -856,6 +882,21 @@ fn check_worker_name(name: String) -> Result<String, Error> {
         return Err(invalid("worker_name", why));
     }
     Ok(name)
+}
+
+/// What leases need.
+fn check_lease(backplane: Option<&Address>, sessions: Option<&Sessions>) -> Result<(), Error> {
+    if backplane.is_none() {
+        let why = "is \"lease\", but there is no `backplane` to claim shards from: set it to \
+                   \"sqlite:PATH\" for one machine, or \"redis://host\"";
+        return Err(invalid("shards", why));
+    }
+    if matches!(sessions, Some(Sessions::File(_))) {
+        let why = "is a file, but with leases any process goes on with any session: leave it out, or \
+                   say \"backplane\"";
+        return Err(invalid("sessions", why));
+    }
+    Ok(())
 }
 
 /// `sqlite:PATH` or `postgres://…`. The URL may hold a password, so no error repeats it.
@@ -961,17 +1002,20 @@ fn shards_from_json(json: &str) -> Result<Shards, Error> {
     if let Ok(word) = serde_json::from_str::<String>(json) {
         return match word.as_str() {
             "auto" => Ok(Shards::Auto),
-            "lease" => not_yet("shards: \"lease\"", true).map(|()| Shards::Auto),
-            _ => Err(wrong("is a string other than \"auto\"".into())),
+            "lease" => Ok(Shards::Lease { total: None }),
+            _ => Err(wrong("is a string other than \"auto\" and \"lease\"".into())),
         };
     }
     if let Ok(total) = serde_json::from_str::<u32>(json) {
         return fixed(total, 0..total);
     }
+    if let Ok(TypedLease { lease: true, total }) = serde_json::from_str(json) {
+        return leased(total);
+    }
     let typed: TypedShards = serde_json::from_str(json).map_err(|error| {
         wrong(format!(
-            "is neither \"auto\", a number, {{\"total\":16,\"ids\":[0,1]}} nor \
-             {{\"total\":16,\"from\":0,\"to\":7}}: {error}"
+            "is neither \"auto\", \"lease\", a number, {{\"total\":16,\"ids\":[0,1]}}, \
+             {{\"total\":16,\"from\":0,\"to\":7}} nor {{\"lease\":true,\"total\":16}}: {error}"
         ))
     })?;
     match (typed.ids, typed.from, typed.to) {
@@ -983,16 +1027,25 @@ fn shards_from_json(json: &str) -> Result<Shards, Error> {
     }
 }
 
-/// All forms of `SHARDWRIGHT_SHARDS`: `auto`, `4`, `0-7/32`, `0,3,5/32`.
+/// A share of so many shards.
+fn leased(total: Option<u32>) -> Result<Shards, Error> {
+    let total = total.map(|total| in_range("shards", total, 1, MAX_SHARDS)).transpose()?;
+    Ok(Shards::Lease { total: total.and_then(NonZeroU32::new) })
+}
+
+/// All forms of `SHARDWRIGHT_SHARDS`: `auto`, `4`, `0-7/32`, `0,3,5/32`, `lease`, `lease/16`.
 fn shards_from_env(text: &str) -> Result<Shards, Error> {
     let wrong = || {
-        let why = format!("is {text:?}; expected \"auto\", \"4\", \"0-7/32\" or \"0,3,5/32\"");
+        let why = format!(
+            "is {text:?}; expected \"auto\", \"4\", \"0-7/32\", \"0,3,5/32\", \
+             \"lease\" or \"lease/16\""
+        );
         invalid("SHARDWRIGHT_SHARDS", why)
     };
     let number = |text: &str| text.trim().parse::<u32>().map_err(|_| wrong());
     match text.trim() {
         "auto" => return Ok(Shards::Auto),
-        "lease" => return not_yet("SHARDWRIGHT_SHARDS=lease", true).map(|()| Shards::Auto),
+        "lease" => return leased(None),
         _ => {}
     }
     let Some((ids, total)) = text.split_once('/') else {
@@ -1000,6 +1053,9 @@ fn shards_from_env(text: &str) -> Result<Shards, Error> {
         return fixed(total, 0..total);
     };
     let total = number(total)?;
+    if ids.trim() == "lease" {
+        return leased(Some(total));
+    }
     match ids.split_once('-') {
         Some((from, to)) => {
             let (from, to) = (number(from)?, number(to)?);
@@ -1079,7 +1135,7 @@ mod tests {
 
     fn ids(shards: &Shards) -> (u32, Vec<u32>) {
         match shards {
-            Shards::Auto => (0, Vec::new()),
+            Shards::Auto | Shards::Lease { .. } => (0, Vec::new()),
             Shards::Fixed { total, ids } => (total.get(), ids.clone()),
         }
     }
@@ -1230,10 +1286,36 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_later_versions_say_so() {
-        let error = read(&with(r#""shards":"lease""#)).expect_err("for later");
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("not in this build yet"), "{error}");
+    fn leases_need_a_backplane_and_nothing_else() {
+        let config = |keys: &str| read(&with(&format!(r#""backplane":"redis://h",{keys}"#)));
+        let leased = config(r#""shards":"lease""#).expect("complete");
+        assert_eq!(leased.shards, Shards::Lease { total: None });
+        assert_eq!(leased.sessions, Some(Sessions::Backplane));
+        assert_eq!(leased.lease_ttl, Duration::from_secs(15));
+        let total = NonZeroU32::new(16);
+        let keys = r#""shards":{"lease":true,"total":16},"sessions":"backplane","lease_ttl_s":3"#;
+        let leased = config(keys).expect("complete");
+        assert_eq!(leased.shards, Shards::Lease { total });
+        assert_eq!(leased.lease_ttl, Duration::from_secs(3));
+        for (text, total) in [("lease", None), ("lease/16", total)] {
+            assert_eq!(shards_from_env(text), Ok(Shards::Lease { total }));
+        }
+        for (keys, parts) in [
+            (r#""shards":"lease""#, ["`shards`", "no `backplane`"]),
+            (r#""shards":{"lease":true}"#, ["`shards`", "no `backplane`"]),
+            (r#""backplane":"redis://h","shards":{"lease":false}"#, ["`shards`", "lease"]),
+            (r#""backplane":"redis://h","shards":{"lease":true,"total":0}"#, ["`shards`", "0"]),
+            (r#""backplane":"redis://h","shards":{"lease":true,"ids":[1]}"#, ["`shards`", "lease"]),
+            (
+                r#""backplane":"redis://h","shards":"lease","sessions":"sqlite:/x""#,
+                ["`sessions`", "any process"],
+            ),
+            (r#""lease_ttl_s":2"#, ["`lease_ttl_s`", "between 3 and 300"]),
+        ] {
+            let error = error(&with(keys));
+            assert!(parts.iter().all(|part| error.contains(part)), "{keys}: {error}");
+        }
+        assert!(shards_from_env("lease/0").is_err());
     }
 
     #[test]
@@ -1263,8 +1345,9 @@ mod tests {
     #[test]
     fn a_worker_may_have_a_name() {
         let env = |name: &str| (name == "SHARDWRIGHT_WORKER").then(|| "worker 3".to_owned());
-        let name = |json: &str| Config::from_json(&with(json), env).map(|config| config.worker_name);
-        assert_eq!(name(r#""intents":1"#).expect("a config").as_deref(), Some("worker 3"));
+        let name =
+            |json: &str| Config::from_json(&with(json), env).map(|config| config.worker_name);
+        assert_eq!(name(r#""threads":1"#).expect("a config").as_deref(), Some("worker 3"));
         let named = name(r#""worker_name":"bot-7""#).expect("a config");
         assert_eq!(named.as_deref(), Some("bot-7"));
         for bad in [r#""worker_name":"\u0007""#, r#""worker_name":"a\nb""#] {

@@ -42,6 +42,8 @@ pub(crate) struct Overview {
     pub(crate) backplane_error: Option<String>,
     /// Why the store cannot be used at the moment.
     pub(crate) store_error: Option<String>,
+    /// Its leases, if it shares all shards with other processes.
+    pub(crate) leases: Option<LeaseOverview>,
     /// The backplane in numbers, if there is one.
     pub(crate) backplane: Option<BackplaneOverview>,
     /// The store in numbers, if there is one.
@@ -92,6 +94,21 @@ pub(crate) struct BackplaneOverview {
     pub(crate) traffic: Traffic,
 }
 
+/// Leases as they were at one moment.
+#[derive(Debug)]
+pub(crate) struct LeaseOverview {
+    /// Shards that run here and stay.
+    pub(crate) held: usize,
+    /// How many should, once that is known.
+    pub(crate) share: Option<u32>,
+    /// Processes among which all shards are shared out.
+    pub(crate) workers: u32,
+    /// Leases that ended before they were given up.
+    pub(crate) lost: u64,
+    /// Events that the host did not get, for their shards may have been another process's.
+    pub(crate) refused: u64,
+}
+
 /// A store as it was at one moment.
 #[derive(Debug)]
 pub(crate) struct StoreOverview {
@@ -125,6 +142,13 @@ impl Overview {
             "backplane_error": self.backplane_error,
             "store_error": self.store_error,
             "shard_total": self.shard_total,
+            "leases": self.leases.as_ref().map(|leases| json!({
+                "held": leases.held,
+                "share": leases.share,
+                "workers": leases.workers,
+                "lost": leases.lost,
+                "events_refused": leases.refused,
+            })),
             "guilds": self.shards.iter().map(|(_, shard)| shard.guilds).sum::<usize>(),
             "session_start_limit": limit,
             "queue": {
@@ -184,6 +208,14 @@ impl Overview {
             "running" => {}
             "stopped" => return Err(Error::new(ErrorKind::Closed, "the client has stopped")),
             stage => return Err(Error::new(ErrorKind::State, format!("the client is {stage}"))),
+        }
+        if let Some(LeaseOverview { held, share, .. }) = self.leases {
+            let missing = share.map(|share| (share as usize).saturating_sub(held));
+            if missing != Some(0) {
+                let share = share.map_or("unknown".to_owned(), |share| share.to_string());
+                let text = format!("the client has {held} shards, and its share is {share}");
+                return Err(Error::new(ErrorKind::State, text));
+            }
         }
         let unready = self.shards.iter().filter(|(_, shard)| shard.state != ShardState::Ready);
         let unready: Vec<_> = unready.collect();

@@ -76,6 +76,7 @@ pub(crate) fn to_openmetrics(overview: &Overview) -> String {
     page.timings();
     page.rest();
     page.backplane();
+    page.leases();
     page.store();
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -147,6 +148,21 @@ impl Page<'_> {
         self.add("queue_dropped", help, None, counter(queue.dropped));
         let help = "Commands without a polled reply";
         self.gauge("commands_in_flight", help, queue.commands_in_flight);
+    }
+
+    /// Leases, if all shards are shared with other processes.
+    fn leases(&mut self) {
+        let Some(leases) = &self.overview.leases else { return };
+        self.gauge("leases_held", "Shards that are leased to this process", leases.held);
+        let help = "Shards that this process should have";
+        self.gauge("lease_share", help, leases.share.unwrap_or(0) as usize);
+        let help = "Processes among which all shards are shared out";
+        self.gauge("lease_workers", help, leases.workers as usize);
+        let help = "Leases that ended before they were given up";
+        self.add("leases_lost", help, None, counter(leases.lost));
+        let help =
+            "Events that the host did not get because their shard may have been another process's";
+        self.add("lease_events_refused", help, None, counter(leases.refused));
     }
 
     /// The session start limit, once it is known.

@@ -11,6 +11,7 @@ pub(crate) mod cache;
 mod command;
 mod condition;
 pub(crate) mod jobs;
+pub(crate) mod leases;
 mod redis;
 pub(crate) mod repeat;
 mod sqlite;
@@ -117,7 +118,9 @@ pub(crate) enum Verdict {
 }
 
 /// What processes of one bot share. Names of channels are ours, without what tells bots apart.
-pub(crate) trait Backplane: cache::Cache + jobs::Jobs + Send + Sync + fmt::Debug {
+pub(crate) trait Backplane:
+    cache::Cache + jobs::Jobs + leases::Leases + Send + Sync + fmt::Debug
+{
     /// Stays connected and delivers messages, for as long as it is polled. Other calls wait for it.
     fn run<'a>(&'a self, deliver: Deliver) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 

@@ -14,6 +14,7 @@ use super::shared::Shared;
 use super::startup::Plan;
 use crate::identify::line::Line;
 use crate::protocol::Identify;
+use crate::queue::Lease;
 use crate::sessions::TakenFile;
 use crate::shard::driver::{self, Owner, Surroundings};
 use crate::shard::overlap::{Overlap, Side};
@@ -96,10 +97,29 @@ impl Crew {
             let (session, guilds) = sessions.remove(&id).unzip();
             let presence = presence.map(ToOwned::to_owned);
             let (guilds, status) = (guilds.unwrap_or_default(), Arc::new(ShardStatus::new()));
-            (id, self.launch(id, session, presence, guilds, status, Duration::ZERO))
+            (id, self.launch(id, session, presence, guilds, status, Duration::ZERO, None))
         };
         let members = ids.into_iter().map(launch).collect();
-        Fleet { set: self.set, total: self.plan.total, members }
+        Fleet { set: self.set, total: self.plan.total, members, last_presence: None }
+    }
+
+    /// Starts a shard for as long as its lease lasts, with the session there is for it and the presence that
+    /// the host gave by a command.
+    pub(super) fn launch_leased(
+        &mut self,
+        shard_id: u32,
+        lease: Arc<Lease>,
+        known: Option<(Session, Arc<GuildIndex>)>,
+        presence: Option<Box<RawValue>>,
+    ) -> Member {
+        let (session, guilds) = known.unzip();
+        let (guilds, status) = (guilds.unwrap_or_default(), Arc::new(ShardStatus::new()));
+        self.launch(shard_id, session, presence, guilds, status, Duration::ZERO, Some(lease))
+    }
+
+    /// Whether nobody runs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
     }
 
     /// Starts a shard again after its task died; with its session, and the presence that the host
@@ -109,10 +129,11 @@ impl Crew {
         shard_id: u32,
         last: Option<Snapshot>,
         guilds: Arc<GuildIndex>,
+        lease: Option<Arc<Lease>>,
     ) -> Member {
         let status = Arc::new(last.as_ref().map_or_else(ShardStatus::new, ShardStatus::after));
         let (session, presence) = last.map_or((None, None), |last| (last.session, last.presence));
-        self.launch(shard_id, session, presence, guilds, status, REST_AFTER_DEATH)
+        self.launch(shard_id, session, presence, guilds, status, REST_AFTER_DEATH, lease)
     }
 
     /// Waits for the next shard that dies of a bug; `None` once all have ended as they should.
@@ -138,6 +159,7 @@ impl Crew {
     }
 
     /// Starts a shard.
+    #[allow(clippy::too_many_arguments, reason = "all that its beginnings differ in")]
     fn launch(
         &mut self,
         shard_id: u32,
@@ -146,6 +168,7 @@ impl Crew {
         guilds: Arc<GuildIndex>,
         status: Arc<ShardStatus>,
         rest: Duration,
+        lease: Option<Arc<Lease>>,
     ) -> Member {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let mut settings = self.settings(shard_id);
@@ -155,7 +178,8 @@ impl Crew {
         }
         let keeper = self.shared.keeper.as_ref();
         let taken = self.taken.as_ref();
-        let progress = keeper.map(|keeper| keeper.progress(taken, shard_id, session.as_ref()));
+        let progress =
+            keeper.map(|keeper| keeper.progress(taken, shard_id, session.as_ref(), lease.as_ref()));
         let surroundings = Surroundings {
             progress: progress.clone(),
             overlap: self.overlap.clone(),
@@ -174,7 +198,7 @@ impl Crew {
             driver::run(settings, session, seed, mail, surroundings).await;
         });
         self.shard_of_task.insert(task.id(), shard_id);
-        Member { mailbox, status, progress, guilds }
+        Member { mailbox, status, progress, guilds, lease, leaving: false }
     }
 
     /// What makes a shard this shard.

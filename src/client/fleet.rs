@@ -11,7 +11,7 @@ use super::guilds::GuildsPage;
 use super::replies::Replies;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::{OpCode, Payload, send_event, shard_for_guild};
-use crate::queue::Progress;
+use crate::queue::{Lease, Progress};
 use crate::shard;
 use crate::shard::GuildIndex;
 use crate::shard::driver::{Mail, Mailbox};
@@ -28,6 +28,10 @@ pub(super) struct Member {
     pub(super) progress: Option<Arc<Progress>>,
     /// Its guilds.
     pub(super) guilds: Arc<GuildIndex>,
+    /// The right to run it, if it is leased.
+    pub(super) lease: Option<Arc<Lease>>,
+    /// It stops, for another process will run it.
+    pub(super) leaving: bool,
 }
 
 /// The shards of a client.
@@ -39,6 +43,8 @@ pub(super) struct Fleet {
     pub(super) total: NonZeroU32,
     /// Those that run here.
     pub(super) members: BTreeMap<u32, Member>,
+    /// The presence that the host gave when no shard was left to know it.
+    pub(super) last_presence: Option<Box<RawValue>>,
 }
 
 impl Fleet {
@@ -48,6 +54,18 @@ impl Fleet {
             // A shard that has gone needs no mail.
             let _ = member.mailbox.send(mail);
         }
+    }
+
+    /// Those that run here and stay.
+    pub(super) fn running(&self) -> impl Iterator<Item = (&u32, &Member)> {
+        self.members.iter().filter(|(_, member)| !member.leaving)
+    }
+
+    /// Forgets a shard.
+    pub(super) fn remove(&mut self, shard_id: u32) {
+        let removed = self.members.remove(&shard_id);
+        let presence = removed.and_then(|member| member.status.get().presence);
+        self.last_presence = presence.or(self.last_presence.take());
     }
 
     /// Says something to every shard.
@@ -91,8 +109,13 @@ impl Fleet {
             Command::Send { route, payload, presence } => {
                 let shards: Vec<u32> = match route.shard(self.total) {
                     Some(shard_id) => vec![shard_id],
-                    None => self.members.keys().copied().collect(),
+                    None => self.running().map(|(shard_id, _)| *shard_id).collect(),
                 };
+                if shards.is_empty() {
+                    // All that there are have it.
+                    replies.finish(id, 0, &b"null"[..]);
+                    return;
+                }
                 replies.expect(id, shards.iter().copied());
                 for shard_id in shards {
                     let (payload, presence) = (payload.clone(), presence.clone());
@@ -144,12 +167,13 @@ impl Fleet {
 
     /// The newest presence that the host gave by a command, if it gave one.
     pub(super) fn presence(&self) -> Option<Box<RawValue>> {
-        self.members.values().find_map(|member| member.status.get().presence)
+        let known = self.members.values().find_map(|member| member.status.get().presence);
+        known.or_else(|| self.last_presence.clone())
     }
 
     /// Whether a shard is one of this client.
     fn is_here(&self, shard_id: u32) -> Result<(), Error> {
-        if self.members.contains_key(&shard_id) {
+        if self.members.get(&shard_id).is_some_and(|member| !member.leaving) {
             return Ok(());
         }
         let total = self.total;

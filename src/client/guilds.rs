@@ -90,7 +90,7 @@ pub(super) fn answer(fleet: Option<&Fleet>, command: &Command) -> Vec<u8> {
 /// One page of the guilds.
 fn page(fleet: Option<&Fleet>, wanted: &GuildsPage) -> Page {
     let limit = wanted.limit.unwrap_or(DEFAULT_GUILDS_PER_PAGE);
-    let members = fleet.into_iter().flat_map(|fleet| &fleet.members);
+    let members = fleet.into_iter().flat_map(Fleet::running);
     let members = members.filter(|(id, _)| wanted.shard.is_none_or(|shard| **id == shard));
     let mut guilds = Vec::new();
     for (shard, member) in members {
@@ -130,7 +130,7 @@ fn cut(guilds: &mut Vec<Entry>, len: usize) {
 /// The guilds in numbers.
 fn stats(fleet: Option<&Fleet>) -> Stats {
     let mut stats = Stats::default();
-    for (shard, member) in fleet.into_iter().flat_map(|fleet| &fleet.members) {
+    for (shard, member) in fleet.into_iter().flat_map(Fleet::running) {
         let GuildCounts { guilds, unavailable, members, loading, .. } =
             member.guilds.lock().counts();
         stats.guilds += guilds;

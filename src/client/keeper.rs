@@ -13,17 +13,17 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Member};
 use super::shared::lock;
 use super::startup::Plan;
 use crate::config::{Config, Delivery, Sessions, check_directory};
 use crate::error::Error;
 use crate::identify::line::Said;
 use crate::identify::{DAY, Gate, SessionStartLimit};
-use crate::queue::Progress;
+use crate::queue::{Lease, Progress};
 use crate::sessions::{
     FRESH, FileStore, History, LastStart, Owner, SaidLimit, Save, SessionStore, Stored, Storing,
-    TakenFile, Write, blocking, session_tag, wall_ms,
+    TakenFile, TakenOver, Write, blocking, session_tag, wall_ms,
 };
 use crate::shard::{GuildIndex, Guilds, Session};
 
@@ -52,6 +52,18 @@ pub(super) struct Keeper {
     trouble: Mutex<Option<String>>,
     /// There is news that should not wait for the next look.
     hurry: Notify,
+}
+
+/// A leased shard that was taken over.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    pub(super) shard_id: u32,
+    /// With this token.
+    pub(super) token: u64,
+    /// The token of who had it last, or 0.
+    pub(super) token_before: u64,
+    /// The session to go on with, and what is known of its guilds.
+    pub(super) known: Option<(Session, Arc<GuildIndex>)>,
 }
 
 /// What is stored.
@@ -105,6 +117,12 @@ impl Keeper {
         lock(&self.trouble).clone()
     }
 
+    /// The store may have forgotten everything: all is written anew.
+    pub(super) fn write_anew(&self) {
+        *lock(&self.saved) = Saved::default();
+        self.hurry();
+    }
+
     /// There is news that should not wait.
     pub(super) fn hurry(&self) {
         self.hurry.notify_one();
@@ -145,14 +163,8 @@ impl Keeper {
     ) -> BTreeMap<u32, (Session, Arc<GuildIndex>)> {
         let found = self.ask(self.store.load(&self.owner, &plan.as_start())).await;
         let mut sessions = BTreeMap::new();
-        for Stored { shard_id, mut session, guilds } in found.unwrap_or_default() {
-            // As with READY's: the token does not leave TLS because of what a file says.
-            session.resume_url = session.resume_url.filter(|url| url.tls || !plan.gateway.tls);
-            let tag = session_tag(&session.id);
-            let taken = taken.and_then(|taken| taken.read(shard_id, tag));
-            session.seq = session.seq.max(taken.unwrap_or(0));
-            let guilds = guilds.and_then(|bytes| Guilds::from_bytes(&bytes)).unwrap_or_default();
-            sessions.insert(shard_id, (session, Arc::new(guilds.into())));
+        for stored in found.unwrap_or_default() {
+            sessions.insert(stored.shard_id, revive(stored, plan, taken));
         }
         sessions.retain(|shard_id, _| plan.ids.contains(shard_id));
         if !sessions.is_empty() {
@@ -162,6 +174,38 @@ impl Keeper {
         lock(&self.saved).sessions =
             sessions.iter().map(|(id, (session, _))| (*id, session.clone())).collect();
         sessions
+    }
+
+    /// Takes over leased shards, each with its token, and the sessions that there are for them. `None` when the
+    /// store cannot be used.
+    pub(super) async fn take_over(
+        &self,
+        plan: &Plan,
+        taken: Option<&TakenFile>,
+        leases: &[(u32, u64)],
+    ) -> Option<Vec<Resumed>> {
+        let start = plan.as_start();
+        let found = self.ask(self.store.take_over(&self.owner, &start, leases)).await?;
+        let mut saved = lock(&self.saved);
+        let resumed = found.into_iter().zip(leases).map(|(found, (_, token))| {
+            let TakenOver { shard_id, token_before, stored } = found;
+            // Guilds are written anew, for another process may have written others.
+            saved.guilds.remove(&shard_id);
+            saved.sessions.remove(&shard_id);
+            let known = stored.map(|stored| revive(stored, plan, taken));
+            if let Some((session, _)) = &known {
+                saved.sessions.insert(shard_id, session.clone());
+            }
+            Resumed { shard_id, token: *token, token_before, known }
+        });
+        Some(resumed.collect())
+    }
+
+    /// A leased shard is another process's; what is stored of it stays.
+    pub(super) fn leave(&self, shard_id: u32) {
+        let mut saved = lock(&self.saved);
+        saved.sessions.remove(&shard_id);
+        saved.guilds.remove(&shard_id);
     }
 
     /// The bot goes on with another number of shards; the sessions of the old ones end.
@@ -177,10 +221,11 @@ impl Keeper {
         taken: Option<&TakenFile>,
         shard_id: u32,
         session: Option<&Session>,
+        lease: Option<&Arc<Lease>>,
     ) -> Arc<Progress> {
         let writer = taken.map(|taken| taken.writer(shard_id));
         let on_taken = writer.map(|writer| Box::new(writer) as _);
-        let progress = Progress::new(self.delivery, on_taken);
+        let progress = Progress::new(self.delivery, on_taken).leased(lease.cloned());
         if let Some(session) = session {
             progress.begin(session_tag(&session.id), session.seq);
         }
@@ -320,7 +365,10 @@ impl Keeper {
             return None;
         }
         let (owner, shard_total) = (self.owner.clone(), fleet.total.get());
-        let save = Arc::new(Save { owner, shard_total, writes, alive });
+        let token =
+            |(shard_id, member): (&u32, &Member)| Some((*shard_id, member.lease.as_ref()?.token()));
+        let tokens = fleet.members.iter().filter_map(token).collect();
+        let save = Arc::new(Save { owner, shard_total, writes, alive, tokens });
         Some(Job { save, generations })
     }
 
@@ -393,6 +441,18 @@ impl Keeper {
             }
         }
     }
+}
+
+/// What a shard goes on with.
+fn revive(stored: Stored, plan: &Plan, taken: Option<&TakenFile>) -> (Session, Arc<GuildIndex>) {
+    let Stored { shard_id, mut session, guilds } = stored;
+    // As with READY's: the token does not leave TLS because of what a file says.
+    session.resume_url = session.resume_url.filter(|url| url.tls || !plan.gateway.tls);
+    let tag = session_tag(&session.id);
+    let taken = taken.and_then(|taken| taken.read(shard_id, tag));
+    session.seq = session.seq.max(taken.unwrap_or(0));
+    let guilds = guilds.and_then(|bytes| Guilds::from_bytes(&bytes)).unwrap_or_default();
+    (session, Arc::new(guilds.into()))
 }
 
 /// What is to be stored at one time.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::crew::Crew;
 use super::fleet::Fleet;
+use super::leases::Order;
 use super::records::Kind;
 use super::reshard::{self, Request, Reshard, Step, Target};
 use super::shared::{InCaseOfPanic, Shared, Stage, lock};
@@ -54,7 +56,7 @@ impl Shared {
             // First: a stop from before this task began would not be a change to those that look later.
             biased;
             _ = stop.wait_for(Option::is_some) => None,
-            plan = self.prepare() => plan,
+            plan = self.prepare_shards() => plan,
         };
         if let Some(plan) = plan {
             self.run_shards(plan, &mut stop).await;
@@ -64,6 +66,7 @@ impl Shared {
             let _ = stop.wait_for(Option::is_some).await;
         }
         self.set_stopped();
+        self.give_back().await;
         if let Some(post) = &self.post {
             post.close().await;
         }
@@ -88,6 +91,15 @@ impl Shared {
         });
     }
 
+    /// Plans the start, and sees that no other process has the same shards.
+    async fn prepare_shards(&self) -> Option<Plan> {
+        let plan = self.prepare().await?;
+        if self.shared_leases().is_some() {
+            return self.join(plan).await;
+        }
+        self.claim_shards(&plan).await.then_some(plan)
+    }
+
     /// Plans the start: with what was kept, if that is enough to resume everything, else with what
     /// `/gateway/bot` says.
     async fn prepare(&self) -> Option<Plan> {
@@ -95,9 +107,12 @@ impl Shared {
         if let Some(keeper) = &self.keeper {
             keeper.open().await;
             if let Some((start, resumable)) = keeper.last_start().await {
+                let is_shared = self.shared_leases().is_some();
                 let is_enough = |plan: &Plan| {
+                    let all =
+                        if is_shared { (0..plan.total.get()).collect() } else { plan.ids.clone() };
                     plan.total.get() == start.shard_total
-                        && plan.ids.iter().all(|id| resumable.contains(id))
+                        && all.iter().all(|id| resumable.contains(id))
                 };
                 let plan = startup::plan_without_info(&self.config, Some(&start));
                 if let Some(plan) = plan.filter(is_enough) {
@@ -162,29 +177,55 @@ impl Shared {
                 keeper.note_limit(plan.limit).await;
             }
             taken = keeper.open_taken(plan.total).await;
-            sessions = keeper.load(&plan, taken.as_ref()).await;
+            // Those of leased shards come with their leases.
+            if self.shared_leases().is_none() {
+                sessions = keeper.load(&plan, taken.as_ref()).await;
+            }
         }
         let desk = GateDesk { shared: Arc::downgrade(self), turns: Turns::new() };
         let (line, gatekeeper) = line::open(gate, plan.is_asked, said, desk);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let holding = if self.shared_leases().is_some() {
+            let shared = Arc::clone(self);
+            tokio::spawn(shared.hold_share(plan.clone(), taken.clone(), orders))
+        } else {
+            drop(orders);
+            tokio::spawn(Arc::clone(self).stay_claimed())
+        };
         let mut crew = Crew::new(Arc::clone(self), plan, line, taken);
         self.set_running(crew.launch_all(sessions, None));
         let gatekeeper = tokio::spawn(gatekeeper);
         let storing = tokio::spawn(Arc::clone(self).keep_sessions());
-        self.mind(crew, stop).await;
+        self.mind(crew, stop, ordered, holding.abort_handle()).await;
         gatekeeper.abort();
         storing.abort();
-        if let Some(keeper) = &self.keeper {
-            let show = |look: &mut dyn FnMut(&Fleet)| {
-                if let Some(fleet) = self.stage().fleet() {
-                    look(fleet);
-                }
-            };
-            keeper.store(show).await;
-        }
+        holding.abort();
+        let mode = stop.borrow().unwrap_or(StopMode::Abort);
+        self.close_leases(mode).await;
+        self.store_sessions().await;
+    }
+
+    /// Stores the sessions as they are now.
+    pub(super) async fn store_sessions(&self) {
+        let Some(keeper) = &self.keeper else { return };
+        let show = |look: &mut dyn FnMut(&Fleet)| {
+            if let Some(fleet) = self.stage().fleet() {
+                look(fleet);
+            }
+        };
+        keeper.store(show).await;
     }
 
     /// Minds the shards until the client stops.
-    async fn mind(self: &Arc<Self>, mut crew: Crew, stop: &mut watch::Receiver<Option<StopMode>>) {
+    async fn mind(
+        self: &Arc<Self>,
+        mut crew: Crew,
+        stop: &mut watch::Receiver<Option<StopMode>>,
+        mut ordered: mpsc::UnboundedReceiver<Order>,
+        holding: AbortHandle,
+    ) {
+        // A client that shares all shards may have none at the moment.
+        let mut may_be_empty = self.shared_leases().is_some();
         let Some(mut requests) = lock(&self.reshard_requests).take() else { return };
         let mut reshard: Option<Reshard> = None;
         let mut other: Option<Crew> = None;
@@ -198,6 +239,10 @@ impl Shared {
                 biased;
                 _ = stop.changed() => {
                     let mode = stop.borrow_and_update().unwrap_or(StopMode::Abort);
+                    // Nothing starts or goes elsewhere any more.
+                    holding.abort();
+                    ordered.close();
+                    may_be_empty = false;
                     if let Stage::Running { other: Some(other), .. } = &*self.stage() {
                         other.tell_all(|| Mail::Stop(StopMode::Close));
                     }
@@ -209,8 +254,14 @@ impl Shared {
                         break;
                     }
                 }
-                death = crew.next_death() => match death {
+                Some(order) = ordered.recv() => {
+                    if may_be_empty {
+                        self.obey(order, &mut crew);
+                    }
+                }
+                death = crew.next_death(), if !(may_be_empty && crew.is_empty()) => match death {
                     Some(shard_id) => self.relaunch(&mut crew, shard_id),
+                    None if may_be_empty => {}
                     None => break,
                 },
                 death = death_of(&mut other) => match (death, reshard.take()) {
@@ -390,8 +441,14 @@ impl Shared {
         let dead = fleet.members.get(&shard_id);
         let last = dead.map(|member| member.status.get());
         let guilds = dead.map(|member| Arc::clone(&member.guilds)).unwrap_or_default();
+        let lease = dead.and_then(|member| member.lease.clone());
+        if let Some(member) = dead.filter(|member| member.leaving) {
+            // It was to stop, and has.
+            member.status.update(|status| status.state = ShardState::Stopped);
+            return;
+        }
         let state = last.as_ref().map_or(ShardState::Idle, |last| last.state);
-        let member = crew.relaunch(shard_id, last, guilds);
+        let member = crew.relaunch(shard_id, last, guilds, lease);
         fleet.members.insert(shard_id, member);
         drop(stage);
         let reason = format!("shard {shard_id} met a bug in the engine and is started anew");

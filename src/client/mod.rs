@@ -15,6 +15,7 @@ mod guilds;
 mod jobs;
 mod keeper;
 mod latch;
+mod leases;
 mod life;
 mod member_command;
 mod observer;

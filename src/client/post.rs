@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::sync::{Mutex as Turn, Notify};
+use tokio::sync::{Mutex as Turn, Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
@@ -24,6 +24,7 @@ use super::jobs::{self, Jobs};
 use super::replies::ReturnAddress;
 use super::shared::{Shared, lock};
 use super::worker::{self, Rate, Record};
+use crate::backplane::leases::{Answer as LeaseAnswer, Ask, Held};
 use crate::backplane::{
     self, Backplane, CacheRequest, CallId, Message, Request, SharedClaim, Trouble, Verdict,
 };
@@ -42,6 +43,9 @@ const CALL: &str = "call:";
 
 /// The channel of what is announced of the cache, which every worker hears.
 const CACHE: &str = "cache";
+
+/// The channel on which workers hear that leases may be free, or somebody wants some.
+const LEASES: &str = "leases";
 
 /// The name of the MESSAGE that says so.
 const CACHE_TOPIC: &str = "_cache";
@@ -185,8 +189,8 @@ impl Post {
     /// Stays known to the others.
     async fn stay_known(&self, shared: &Shared) {
         // It is listened to from the first connection on, whatever comes of the first attempt.
-        let _ =
-            self.backplane.listen(&[format!("{WORKER}{}", self.worker), CACHE.to_owned()]).await;
+        let own = format!("{WORKER}{}", self.worker);
+        let _ = self.backplane.listen(&[own, CACHE.to_owned(), LEASES.to_owned()]).await;
         let mut connections = self.backplane.connections();
         loop {
             connections.mark_unchanged();
@@ -247,6 +251,34 @@ impl Post {
     pub(super) async fn answered(&self) {
         // Should nobody hear of it, the next ones go out further apart for a while.
         let _ = self.backplane.answered().await;
+    }
+
+    // -- leases -------------------------------------------------------------------------------
+
+    /// Goes on holding shards, and takes what is free.
+    pub(super) async fn hold(&self, ask: &Ask) -> Result<LeaseAnswer, Trouble> {
+        self.backplane.lease_hold(ask).await
+    }
+
+    /// Gives shards back.
+    pub(super) async fn release(
+        &self,
+        shard_total: u32,
+        held: &[Held],
+        leaves: bool,
+    ) -> Result<(), Trouble> {
+        self.backplane.lease_release(&self.worker, shard_total, held, leaves).await
+    }
+
+    /// Has the others look at once whether there are shards for them, or too many.
+    pub(super) async fn nudge(&self) {
+        // Who does not hear it looks by itself a little later.
+        let _ = self.backplane.publish(LEASES, &self.worker).await;
+    }
+
+    /// How often the backplane was connected to.
+    pub(super) fn connections(&self) -> watch::Receiver<u64> {
+        self.backplane.connections()
     }
 
     // -- what the host wants ------------------------------------------------------------------
@@ -389,6 +421,12 @@ impl Post {
         }
         if let Some(queue) = channel.strip_prefix(jobs::WAKE) {
             self.jobs.wake(queue);
+            return None;
+        }
+        if channel == LEASES {
+            if let Some(leases) = shared.leases.as_ref().filter(|_| *body != self.worker) {
+                leases.nudge();
+            }
             return None;
         }
         if channel == CACHE {

@@ -333,6 +333,11 @@ impl Shared {
         target: Target,
     ) -> Result<(), Error> {
         let cannot = |text: String| Err(Error::new(ErrorKind::State, text));
+        if self.shared_leases().is_some() {
+            let text = "with leases all processes share one number of shards, and none of them can change \
+                        it alone: stop them all, and start them with {\"lease\":true,\"total\":N}";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
         let info = GatewayInfo::ask(&self.rest).await?;
         let (from, here) = match self.stage().fleet() {
             Some(fleet) => (fleet.total.get(), fleet.members.len()),

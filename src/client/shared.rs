@@ -19,6 +19,7 @@ use super::forward::{self, Forward};
 use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
+use super::leases::Leases;
 use super::post::{self, Post};
 use super::records::{Kind, Records};
 use super::replies::{Replies, Return};
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) keeper: Option<Keeper>,
     /// Its way to the other processes of the bot, if there is one.
     pub(super) post: Option<Post>,
+    /// Which shards are its own among those processes.
+    pub(super) leases: Option<Leases>,
     /// What keeps documents, if the config names one.
     pub(super) store: Option<Store>,
     /// What the engine itself keeps there.
@@ -181,6 +184,7 @@ impl Shared {
             rest: Rest::new(&config, dialer.clone()),
             dialer,
             keeper: Keeper::new(&config, || post.as_ref().map(Post::sessions))?,
+            leases: post.as_ref().map(|_| Leases::new(&config)),
             records: store.as_ref().map(|_| Records::new(post.as_ref().map(Post::worker))),
             store,
             post,
@@ -379,14 +383,52 @@ impl Shared {
             }
         }
         // Fast ones may be ready already.
-        if fleet.members.len() == lock(&self.progress).ready.len() {
+        if self.is_complete(fleet, lock(&self.progress).ready.len()) {
             self.complete();
+        }
+    }
+
+    /// Whether all shards are here that should be, and so many of them ready is all of them.
+    fn is_complete(&self, fleet: &Fleet, ready: usize) -> bool {
+        let running = fleet.running().count();
+        running == ready && self.shared_leases().is_none_or(|leases| leases.is_share(running))
+    }
+
+    /// The share of all shards changed: those that are ready may be enough.
+    pub(super) fn look_complete(&self) {
+        let stage = self.stage();
+        let ready = lock(&self.progress).ready.len();
+        if matches!(*stage, Stage::Running { .. })
+            && stage.fleet().is_some_and(|fleet| self.is_complete(fleet, ready))
+        {
+            self.complete();
+        }
+    }
+
+    /// A shard begins anew, or is here no longer.
+    pub(super) fn unready_again(&self, shard_id: u32) {
+        let mut progress = lock(&self.progress);
+        progress.ready.remove(&shard_id);
+        progress.fatal.remove(&shard_id);
+    }
+
+    /// Refuses the client, unless it was refused before.
+    pub(super) fn refuse_once(&self, reason: &str) {
+        if !lock(&self.progress).fatal.contains_key(&NO_SHARD) {
+            self.refuse(NO_SHARD, reason, None);
         }
     }
 
     /// Every shard is ready.
     fn complete(&self) {
+        if let Some(leases) = &self.leases {
+            leases.note_complete();
+        }
         self.decided.set();
+        if let Some(post) = &self.post {
+            // Somebody may wait for that, to restart the next worker.
+            post.hurry();
+        }
         if let Some(records) = &self.records {
             records.ready();
         }
@@ -503,13 +545,20 @@ impl Shared {
         };
         let ready = lock(&self.progress).ready.clone();
         let missing: Vec<String> = fleet
-            .members
-            .iter()
+            .running()
             .filter(|(shard_id, _)| !ready.contains(shard_id))
             .map(|(shard_id, member)| format!("{shard_id} ({})", member.status.get().state))
             .collect();
         let more = if missing.len() > SHOWN { ", …" } else { "" };
         let shown = missing[..missing.len().min(SHOWN)].join(", ");
+        let running = fleet.running().count();
+        if self.shared_leases().is_some_and(|leases| !leases.is_share(running)) {
+            return format!(
+                "this client has {running} shards, which is less than its share, and {} of them have \
+                 not been ready",
+                missing.len()
+            );
+        }
         format!(
             "{} of {} shards have not been ready: {shown}{more}",
             missing.len(),
@@ -524,8 +573,11 @@ impl Shared {
         if let Some(error) = progress.refusal() {
             return Err(error);
         }
-        let complete =
-            stage.fleet().is_some_and(|fleet| fleet.members.len() == progress.ready.len());
+        let ready = progress.ready.len();
+        // Leased shards come and go; that they were there once is what was asked for.
+        let was_complete = self.shared_leases().is_some_and(Leases::was_complete);
+        let is_complete = |fleet| self.is_complete(fleet, ready);
+        let complete = was_complete || stage.fleet().is_some_and(is_complete);
         drop(progress);
         match *stage {
             _ if complete => Ok(()),
@@ -553,8 +605,11 @@ impl Shared {
             let fatal = &lock(&self.progress).fatal;
             (fatal.values().next().cloned(), fatal.contains_key(&NO_SHARD))
         };
-        let members = stage.fleet().into_iter().flat_map(|fleet| &fleet.members);
+        let members = stage.fleet().into_iter().flat_map(Fleet::running);
+        let held = stage.fleet().map_or(0, |fleet| fleet.running().count());
+        let refused = self.queue.refused_total();
         Overview {
+            leases: self.shared_leases().map(|leases| leases.overview(held, refused)),
             now: now.into_std(),
             stage: stage.name(),
             uptime: now - self.made_at,
@@ -632,7 +687,7 @@ impl Owner for Shared {
                     progress.ready.len()
                 };
                 let stage = self.stage();
-                if stage.fleet().is_some_and(|fleet| fleet.members.len() == ready) {
+                if stage.fleet().is_some_and(|fleet| self.is_complete(fleet, ready)) {
                     self.complete();
                 }
             }

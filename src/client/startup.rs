@@ -115,6 +115,14 @@ pub(super) fn plan(
                 .ok_or_else(|| senseless(format!("it recommends {} shards", info.shards)))?;
             (total, (0..total.get()).collect())
         }
+        // Which, the backplane says.
+        Shards::Lease { total } => {
+            let total = total.map_or(last_total.unwrap_or(info.shards), NonZeroU32::get);
+            let total = NonZeroU32::new(total)
+                .filter(|total| total.get() <= MAX_SHARDS)
+                .ok_or_else(|| senseless(format!("it recommends {total} shards")))?;
+            (total, Vec::new())
+        }
     };
     Ok(Plan { ids, ..plan_of(config, info, total)? })
 }
@@ -150,6 +158,10 @@ pub(super) fn plan_without_info(config: &Config, last: Option<&LastStart>) -> Op
         Shards::Auto => {
             let total = NonZeroU32::new(last?.shard_total)?;
             (total, (0..total.get()).collect())
+        }
+        Shards::Lease { total } => {
+            let last = || NonZeroU32::new(last?.shard_total);
+            (total.or_else(last)?, Vec::new())
         }
     };
     // Without a word of Discord's: the least that bots have.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::fleet::Fleet;
 use super::shared::{Shared, lock};
 use crate::backplane::jobs::JobCounts;
 use crate::backplane::{Backplane, Trouble};
@@ -187,7 +188,7 @@ impl Shared {
         let mut sums = Sums::default();
         let mut shards = Vec::new();
         let mut events = 0;
-        for (&shard, member) in stage.fleet().into_iter().flat_map(|fleet| &fleet.members) {
+        for (&shard, member) in stage.fleet().into_iter().flat_map(Fleet::running) {
             let status = member.status.get();
             events += status.events;
             let state = status.state.name().to_owned();

@@ -60,6 +60,8 @@ struct State {
     dropped_total: u64,
     /// Messages and calls among them.
     mail_dropped_total: u64,
+    /// Events that the host did not get, for another process has their shard.
+    refused_total: u64,
     /// A poll shall return empty-handed.
     woken: bool,
     /// Nothing will come any more.
@@ -239,6 +241,7 @@ impl EventQueue {
         let woken = std::mem::take(&mut state.woken);
         let mut taken = 0;
         let mut marks = Marks::default();
+        let mut now = None;
         if state.dropped > 0 && cap > 0 {
             sink(overflow(std::mem::take(&mut state.dropped)));
             taken += 1;
@@ -248,6 +251,10 @@ impl EventQueue {
             state.uncount(&event);
             state.replies_owed -= usize::from(event.kind == EventKind::Reply);
             if let Some(receipt) = event.frame.receipt() {
+                if receipt.is_void(&mut now) {
+                    state.refused_total += 1;
+                    continue;
+                }
                 marks.note(receipt, event.seq);
             }
             sink(event);
@@ -261,6 +268,8 @@ impl EventQueue {
         marks.tell();
         match taken {
             0 if ended && !woken => Some(Err(PollError::Closed)),
+            // Nothing was left of it.
+            0 if now.is_some() && !woken => None,
             _ => Some(Ok(taken)),
         }
     }
@@ -316,6 +325,11 @@ impl EventQueue {
     /// Messages and calls of other processes among them.
     pub fn mail_dropped_total(&self) -> u64 {
         self.lock().mail_dropped_total
+    }
+
+    /// Events since the start that the host did not get, for their shards may be another process's by now.
+    pub fn refused_total(&self) -> u64 {
+        self.lock().refused_total
     }
 
     /// Commands whose reply the host has not taken.
@@ -384,6 +398,8 @@ fn overflow(dropped: u64) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Delivery;
+    use crate::queue::{Lease, Moment, Progress};
 
     fn queue(max_events: usize, max_bytes: usize, when_full: WhenFull) -> EventQueue {
         EventQueue::new(&QueueConfig { max_events, max_bytes, when_full }).expect("a descriptor")
@@ -437,6 +453,39 @@ mod tests {
         queue.wake();
         assert!(is_readable(&queue));
         assert_eq!(queue.poll(1, None, |_| ()), Ok(0));
+        assert!(!is_readable(&queue));
+    }
+
+    /// What is in the queue when a lease ends is not the host's any more, and not done with either.
+    #[test]
+    fn events_of_a_lease_that_ended_do_not_come() {
+        let queue = queue(10, 1 << 20, WhenFull::Block);
+        let since = Moment::now();
+        let leases = [1, 2].map(|token| Arc::new(Lease::new(token, since, Duration::MAX)));
+        let shards = leases.clone().map(|lease| {
+            let progress = Progress::new(Delivery::AtLeastOnce, None).leased(Some(lease));
+            progress.begin(7, 0);
+            Arc::new(progress)
+        });
+        let event = |shard: usize, seq| {
+            let mut event = dispatch(seq, 1);
+            event.frame = event.frame.with_receipt(Some(shards[shard].send(seq, seq)));
+            event
+        };
+        assert!(queue.push(&mut vec![event(0, 1), event(1, 1), event(0, 2), event(1, 2)]));
+        let first = poll(&queue, 2).expect("open");
+        assert_eq!(first.len(), 2);
+        leases[0].end();
+        let rest = poll(&queue, 10).expect("open");
+        assert_eq!(rest.iter().map(|event| event.seq).collect::<Vec<_>>(), [2]);
+        assert_eq!((queue.refused_total(), queue.len()), (1, 0));
+        drop((first, rest));
+        let done = || shards.each_ref().map(|progress| progress.done(7, 2));
+        assert_eq!(done(), [Some(0), Some(2)], "what was released too late comes again, too");
+
+        assert!(queue.push(&mut vec![event(0, 3)]));
+        let waited = queue.poll(1, Some(Duration::from_millis(1)), |_| panic!("it is void"));
+        assert_eq!(waited, Ok(0));
         assert!(!is_readable(&queue));
     }
 

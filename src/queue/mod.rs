@@ -7,6 +7,7 @@
 mod event;
 mod event_queue;
 mod frame;
+mod lease;
 mod progress;
 mod room;
 mod signal;
@@ -16,5 +17,6 @@ pub use event::{Event, EventKind, FLAG_REPLAYED, NO_SHARD};
 pub use event_queue::{EventQueue, PollError};
 pub(crate) use frame::WeakFrame;
 pub use frame::{Frame, Inner as FrameInner};
+pub use lease::{Lease, Moment};
 pub use progress::{OnTaken, Progress, Taken};
 pub use signal::Signal;

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use super::frame::Frame;
+use super::lease::{Lease, Moment};
 use crate::config::Delivery;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -19,6 +20,8 @@ pub struct Progress {
     state: Mutex<State>,
     /// Is told what was taken before the host gets to see it.
     on_taken: Option<OnTaken>,
+    /// Until when the host may get its events, if another process can take the shard over.
+    lease: Option<Arc<Lease>>,
 }
 
 /// What a [`Progress`] tells of what was taken.
@@ -50,12 +53,34 @@ struct State {
     open: BTreeMap<u64, u64>,
     /// The number of the next frame.
     next_frame: u64,
+    /// Another process goes on with the shard from here: nothing is done with any more.
+    frozen: bool,
 }
 
 impl Progress {
     /// Of a shard without a session.
     pub fn new(delivery: Delivery, on_taken: Option<OnTaken>) -> Self {
-        Self { delivery, state: Mutex::default(), on_taken }
+        Self { delivery, state: Mutex::default(), on_taken, lease: None }
+    }
+
+    /// The same of a shard that is leased.
+    #[must_use]
+    pub fn leased(self, lease: Option<Arc<Lease>>) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Leaves it as it is: whatever the host takes or releases from now on, another process brings it again.
+    pub fn freeze(&self) {
+        self.lock().frozen = true;
+    }
+
+    /// Whether the host is done with all that set out.
+    pub fn is_settled(&self) -> bool {
+        let state = self.lock();
+        match self.delivery {
+            Delivery::AtLeastOnce => state.open.is_empty(),
+            Delivery::AtMostOnce => state.taken >= state.sent,
+        }
     }
 
     /// A session begins with this event (READY), or goes on after it. What is known of the last one is
@@ -63,7 +88,9 @@ impl Progress {
     pub fn begin(&self, tag: u64, seq: u64) {
         let mut state = self.lock();
         let session = state.session.wrapping_add(1);
-        *state = State { session, tag, begun: seq, sent: seq, taken: seq, ..State::default() };
+        let frozen = state.frozen;
+        let begun = State { session, tag, begun: seq, sent: seq, taken: seq, ..State::default() };
+        *state = State { frozen, ..begun };
     }
 
     /// A frame with the events from one to another sets out.
@@ -99,7 +126,7 @@ impl Progress {
     fn take(&self, session: u32, seq: u64) {
         let taken = {
             let mut state = self.lock();
-            if state.session != session {
+            if state.session != session || state.frozen {
                 return;
             }
             state.taken = state.taken.max(seq);
@@ -147,6 +174,17 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
+    /// Whether the host may no longer get this: another process brings it. `now` is read at most once.
+    pub(super) fn is_void(&self, now: &mut Option<Moment>) -> bool {
+        let Some(lease) = &self.progress.lease else { return false };
+        let is_over = lease.is_over(*now.get_or_insert_with(Moment::now));
+        if is_over {
+            // First: what is dropped now was not released by the host.
+            self.progress.freeze();
+        }
+        is_over
+    }
+
     /// One for a single event of the frame, which outlives it.
     pub(crate) fn for_one(&self, seq: u64) -> Self {
         let mut state = self.progress.lock();
@@ -168,7 +206,7 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         if self.progress.delivery == Delivery::AtLeastOnce {
             let mut state = self.progress.lock();
-            if state.session == self.session {
+            if state.session == self.session && !state.frozen {
                 state.open.remove(&self.frame);
             }
         }
@@ -249,6 +287,28 @@ mod tests {
         assert_eq!(progress.done(7, 4), Some(2));
         progress.take(receipt.session, 3);
         assert_eq!(progress.done(7, 4), Some(4));
+    }
+
+    /// What another process brings again is not done with, whatever becomes of it here.
+    #[test]
+    fn nothing_is_done_with_after_a_freeze() {
+        for delivery in [Delivery::AtMostOnce, Delivery::AtLeastOnce] {
+            let progress = progress(delivery);
+            let [first, second] = [(1, 5), (6, 9)].map(|(a, b)| progress.send(a, b));
+            progress.take(first.session, 5);
+            drop(first);
+            assert!(!progress.is_settled());
+            assert_eq!(progress.done(7, 9), Some(5), "{delivery:?}");
+            progress.freeze();
+            progress.take(second.session, 9);
+            drop(second);
+            drop(progress.send(10, 12));
+            assert_eq!(progress.done(7, 12), Some(5), "{delivery:?}");
+            progress.begin(8, 1);
+            progress.take(2, 3);
+            drop(progress.send(2, 3));
+            assert_eq!(progress.done(8, 3), Some(1), "{delivery:?}");
+        }
     }
 
     #[test]

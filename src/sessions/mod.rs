@@ -17,7 +17,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ring::digest::{SHA256, digest};
 
 pub(crate) use self::sqlite::{History, LastStart, SaidLimit, SessionFile, Stored, Write};
-pub(crate) use self::store::{FileStore, Save, SessionStore, Storing, blocking};
+pub(crate) use self::store::{FileStore, Save, SessionStore, Storing, TakenOver, blocking};
 pub(crate) use self::taken::TakenFile;
 use crate::config::Config;
 use crate::protocol::Token;

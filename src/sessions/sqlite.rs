@@ -8,13 +8,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
-use super::{FRESH, Owner};
+use super::{FRESH, Owner, Save, TakenOver};
 use crate::protocol::GatewayUrl;
 use crate::shard::Session;
 use crate::sqlite;
 
 /// What the tables look like, version by version.
-const VERSIONS: [&str; 2] = [TABLES, LIMIT];
+const VERSIONS: [&str; 3] = [TABLES, LIMIT, FENCE];
 
 /// The first version.
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS session (
@@ -38,6 +38,13 @@ const TABLES: &str = "CREATE TABLE IF NOT EXISTS session (
 const LIMIT: &str = "CREATE TABLE session_start_limit (
         bot TEXT PRIMARY KEY, remaining INTEGER NOT NULL,
         resets_at_ms INTEGER NOT NULL, asked_at_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;";
+
+/// The third one knows the newest token of each shard that is leased.
+const FENCE: &str = "CREATE TABLE fence (
+        bot TEXT NOT NULL, shard_total INTEGER NOT NULL, shard_id INTEGER NOT NULL,
+        token INTEGER NOT NULL,
+        PRIMARY KEY (bot, shard_total, shard_id)
     ) WITHOUT ROWID;";
 
 /// Patience with another process that writes. Nothing here takes longer than a few milliseconds.
@@ -72,6 +79,15 @@ pub(crate) enum Write {
     Keep(Stored),
     /// It has no session any more.
     Forget(u32),
+}
+
+impl Write {
+    /// The shard.
+    pub(crate) fn shard_id(&self) -> u32 {
+        match self {
+            Self::Keep(Stored { shard_id, .. }) | Self::Forget(shard_id) => *shard_id,
+        }
+    }
 }
 
 /// What a bot started with.
@@ -133,24 +149,7 @@ impl SessionFile {
         shard_total: u32,
         now_ms: i64,
     ) -> rusqlite::Result<Vec<Stored>> {
-        let connection = self.lock();
-        let select = format!("SELECT shard_id, session_id, resume_url, seq, guilds {RESUMABLE}");
-        let mut select = connection.prepare(&select)?;
-        let since = now_ms - FRESH.as_millis() as i64;
-        let Owner { bot, token, identify } = owner;
-        let rows = select.query_map(params![bot, shard_total, token, identify, since], |row| {
-            let resume_url: Option<String> = row.get(2)?;
-            Ok(Stored {
-                shard_id: row.get(0)?,
-                session: Session {
-                    id: row.get(1)?,
-                    resume_url: resume_url.and_then(|url| GatewayUrl::parse(&url).ok()),
-                    seq: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
-                },
-                guilds: row.get(4)?,
-            })
-        })?;
-        rows.collect()
+        load(&self.lock(), owner, shard_total, None, now_ms)
     }
 
     /// The shards of those sessions.
@@ -168,25 +167,57 @@ impl SessionFile {
         select.query_map(found, |row| row.get(0))?.collect()
     }
 
-    /// Stores what changed, all or nothing, and that the sessions of `alive` still live.
-    pub(crate) fn save(
+    /// Takes over shards with these tokens: what is stored of them, and who had them last.
+    pub(crate) fn take_over(
         &self,
         owner: &Owner,
         shard_total: u32,
-        writes: &[Write],
-        alive: &[u32],
+        leases: &[(u32, u64)],
         now_ms: i64,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Vec<TakenOver>> {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for write in writes {
+        let mut taken = Vec::new();
+        for &(shard_id, token) in leases {
+            let token_before = newest_token(&transaction, &owner.bot, shard_total, shard_id)?;
+            raise_token(&transaction, &owner.bot, shard_total, shard_id, token)?;
+            taken.push(TakenOver { shard_id, token_before, stored: None });
+        }
+        // Only now: from here on nobody else changes them.
+        let ids: Vec<u32> = leases.iter().map(|(shard_id, _)| *shard_id).collect();
+        for stored in load(&transaction, owner, shard_total, Some(&ids), now_ms)? {
+            if let Some(taken) = taken.iter_mut().find(|it| it.shard_id == stored.shard_id) {
+                taken.stored = Some(stored);
+            }
+        }
+        transaction.commit()?;
+        Ok(taken)
+    }
+
+    /// Stores what changed, all or nothing, and that the sessions of `alive` still live; but for shards that
+    /// somebody else has taken over.
+    pub(crate) fn save(&self, save: &Save, now_ms: i64) -> rusqlite::Result<()> {
+        let Save { owner, shard_total, writes, alive, tokens } = save;
+        let shard_total = *shard_total;
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut lost = BTreeSet::new();
+        for (&shard_id, &token) in tokens {
+            let newest = newest_token(&transaction, &owner.bot, shard_total, shard_id)?;
+            if newest > token {
+                lost.insert(shard_id);
+            } else if newest < token {
+                raise_token(&transaction, &owner.bot, shard_total, shard_id, token)?;
+            }
+        }
+        for write in writes.iter().filter(|write| !lost.contains(&write.shard_id())) {
             write_one(&transaction, owner, shard_total, write, now_ms)?;
         }
         let mut touch = transaction.prepare_cached(
             "UPDATE session SET alive_at_ms = ?4
              WHERE bot = ?1 AND shard_total = ?2 AND shard_id = ?3",
         )?;
-        for shard_id in alive {
+        for shard_id in alive.iter().filter(|shard_id| !lost.contains(shard_id)) {
             touch.execute(params![owner.bot, shard_total, shard_id, now_ms])?;
         }
         drop(touch);
@@ -300,6 +331,67 @@ fn said(connection: &Connection, bot: &str, now_ms: i64) -> rusqlite::Result<Opt
     said.optional()
 }
 
+/// The sessions of this owner that are worth a try; only of these shards, if any are named.
+fn load(
+    connection: &Connection,
+    owner: &Owner,
+    shard_total: u32,
+    shards: Option<&[u32]>,
+    now_ms: i64,
+) -> rusqlite::Result<Vec<Stored>> {
+    let select = format!("SELECT shard_id, session_id, resume_url, seq, guilds {RESUMABLE}");
+    let mut select = connection.prepare(&select)?;
+    let since = now_ms - FRESH.as_millis() as i64;
+    let Owner { bot, token, identify } = owner;
+    let mut rows = select.query(params![bot, shard_total, token, identify, since])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let shard_id = row.get(0)?;
+        if shards.is_some_and(|shards| !shards.contains(&shard_id)) {
+            continue;
+        }
+        let resume_url: Option<String> = row.get(2)?;
+        found.push(Stored {
+            shard_id,
+            session: Session {
+                id: row.get(1)?,
+                resume_url: resume_url.and_then(|url| GatewayUrl::parse(&url).ok()),
+                seq: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
+            },
+            guilds: row.get(4)?,
+        });
+    }
+    Ok(found)
+}
+
+/// The newest token of a leased shard, or 0.
+fn newest_token(
+    connection: &Connection,
+    bot: &str,
+    shard_total: u32,
+    shard_id: u32,
+) -> rusqlite::Result<u64> {
+    let select = "SELECT token FROM fence WHERE bot = ?1 AND shard_total = ?2 AND shard_id = ?3";
+    let mut select = connection.prepare_cached(select)?;
+    let token: Option<i64> =
+        select.query_row(params![bot, shard_total, shard_id], |row| row.get(0)).optional()?;
+    Ok(token.and_then(|token| u64::try_from(token).ok()).unwrap_or(0))
+}
+
+/// There is a newer token.
+fn raise_token(
+    connection: &Connection,
+    bot: &str,
+    shard_total: u32,
+    shard_id: u32,
+    token: u64,
+) -> rusqlite::Result<()> {
+    let insert = "INSERT INTO fence VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT DO UPDATE SET token = MAX(token, ?4)";
+    let token = i64::try_from(token).unwrap_or(i64::MAX);
+    connection.prepare_cached(insert)?.execute(params![bot, shard_total, shard_id, token]).map(drop)
+}
+
 /// One change.
 fn write_one(
     transaction: &Transaction<'_>,
@@ -343,6 +435,8 @@ fn write_one(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const NOW: i64 = 1_800_000_000_000;
@@ -357,6 +451,20 @@ mod tests {
         Owner { bot: "1".into(), token: [1; 16], identify: [2; 16] }
     }
 
+    fn save(
+        file: &SessionFile,
+        writes: &[Write],
+        alive: &[u32],
+        now_ms: i64,
+    ) -> rusqlite::Result<()> {
+        file.save(&saving(writes, alive, BTreeMap::new()), now_ms)
+    }
+
+    fn saving(writes: &[Write], alive: &[u32], tokens: BTreeMap<u32, u64>) -> Save {
+        let (writes, alive) = (writes.to_vec(), alive.to_vec());
+        Save { owner: owner(), shard_total: 2, writes, alive, tokens }
+    }
+
     fn stored(shard_id: u32, seq: u64) -> Stored {
         let resume_url = GatewayUrl::parse("wss://resume.example").ok();
         let session = Session { id: format!("s{shard_id}"), seq, resume_url };
@@ -368,7 +476,7 @@ mod tests {
     fn only_fresh_sessions_of_ours_come_back() {
         let file = file();
         let writes = [Write::Keep(stored(0, 5)), Write::Keep(stored(1, 7))];
-        file.save(&owner(), 2, &writes, &[], NOW).expect("saved");
+        save(&file, &writes, &[], NOW).expect("saved");
         let load = |owner: &Owner, total, now| file.load(owner, total, now).expect("read");
         assert_eq!(load(&owner(), 2, NOW + MINUTE), [stored(0, 5), stored(1, 7)]);
         assert_eq!(file.resumable(&owner(), 2, NOW + MINUTE), Ok(BTreeSet::from([0, 1])));
@@ -378,12 +486,46 @@ mod tests {
         assert_eq!(load(&Owner { token: [3; 16], ..owner() }, 2, NOW), [], "another token");
         assert_eq!(load(&Owner { identify: [3; 16], ..owner() }, 2, NOW), [], "other intents");
 
-        file.save(&owner(), 2, &[], &[1], NOW + 10 * MINUTE).expect("saved");
+        save(&file, &[], &[1], NOW + 10 * MINUTE).expect("saved");
         assert_eq!(load(&owner(), 2, NOW + 20 * MINUTE), [stored(1, 7)], "shard 0 is stale");
         let kept = Stored { guilds: None, ..stored(0, 5) };
-        file.save(&owner(), 2, &[Write::Keep(kept)], &[], NOW + 19 * MINUTE).expect("saved");
-        file.save(&owner(), 2, &[Write::Forget(1)], &[0], NOW + 20 * MINUTE).expect("saved");
+        save(&file, &[Write::Keep(kept)], &[], NOW + 19 * MINUTE).expect("saved");
+        save(&file, &[Write::Forget(1)], &[0], NOW + 20 * MINUTE).expect("saved");
         assert_eq!(load(&owner(), 2, NOW + 20 * MINUTE), [stored(0, 5)]);
+    }
+
+    /// Who has lost a shard changes nothing of it any more, whatever it still has to say.
+    #[test]
+    fn a_late_writer_is_fenced_off() {
+        let file = file();
+        let write = |seq| [Write::Keep(stored(0, seq)), Write::Keep(stored(1, seq))];
+        let tokens = |first, second| BTreeMap::from([(0, first), (1, second)]);
+        let take = |leases: &[(u32, u64)]| {
+            let taken = file.take_over(&owner(), 2, leases, NOW).expect("taken");
+            let seen =
+                |it: TakenOver| (it.token_before, it.stored.map(|stored| stored.session.seq));
+            taken.into_iter().map(seen).collect::<Vec<_>>()
+        };
+        assert_eq!(take(&[(0, 7), (1, 8)]), [(0, None), (0, None)]);
+        file.save(&saving(&write(5), &[], tokens(7, 8)), NOW).expect("saved");
+        assert_eq!(take(&[(0, 9)]), [(7, Some(5))]);
+
+        file.save(&saving(&write(6), &[], tokens(7, 8)), NOW)
+            .expect("saved as far as it is theirs");
+        let seqs = |now| {
+            let found = file.load(&owner(), 2, now).expect("read");
+            found.into_iter().map(|it| (it.shard_id, it.session.seq)).collect::<Vec<_>>()
+        };
+        assert_eq!(seqs(NOW), [(0, 5), (1, 6)]);
+        file.save(&saving(&[Write::Forget(0)], &[], tokens(7, 8)), NOW).expect("not theirs");
+        let later = NOW + 10 * MINUTE;
+        file.save(&saving(&[], &[0, 1], tokens(7, 8)), later).expect("not theirs");
+        assert_eq!(seqs(NOW), [(0, 5), (1, 6)]);
+        assert_eq!(seqs(NOW + 20 * MINUTE), [(1, 6)], "who lost it does not keep it alive");
+        file.save(&saving(&write(7), &[], tokens(9, 8)), later).expect("saved");
+        assert_eq!(seqs(later), [(0, 7), (1, 7)]);
+        assert_eq!(take(&[(0, 3)]), [(9, Some(7))], "an old token raises nothing");
+        assert_eq!(take(&[(0, 10)]), [(9, Some(7))]);
     }
 
     #[test]

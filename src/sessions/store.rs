@@ -1,6 +1,6 @@
 //! Where sessions are kept: a file of this machine, or the backplane's server for all machines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -30,6 +30,20 @@ pub(crate) struct Save {
     pub(crate) writes: Vec<Write>,
     /// Shards whose sessions still live.
     pub(crate) alive: Vec<u32>,
+    /// The tokens of those shards that are leased. What is stored of these with an older one than the last
+    /// that was seen comes from somebody who has lost them, and changes nothing.
+    pub(crate) tokens: BTreeMap<u32, u64>,
+}
+
+/// What was stored of a shard that was leased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TakenOver {
+    /// The shard.
+    pub(crate) shard_id: u32,
+    /// The token of who had it last, or 0.
+    pub(crate) token_before: u64,
+    /// Its session, if it can be resumed.
+    pub(crate) stored: Option<Stored>,
 }
 
 /// Where sessions are kept. Each call ends within a few seconds.
@@ -48,6 +62,15 @@ pub(crate) trait SessionStore: Send + Sync + fmt::Debug {
 
     /// The sessions that can be resumed; and remembers what this process starts with.
     fn load(&self, owner: &Owner, start: &LastStart) -> Storing<'_, Vec<Stored>>;
+
+    /// Takes over shards that were leased, each with its token: nobody with an older one stores anything of
+    /// them from now on. Remembers what this process starts with, too.
+    fn take_over(
+        &self,
+        owner: &Owner,
+        start: &LastStart,
+        leases: &[(u32, u64)],
+    ) -> Storing<'_, Vec<TakenOver>>;
 
     /// The bot goes on with another number of shards; the sessions of the old ones end.
     fn reshard(&self, owner: &Owner, start: &LastStart) -> Storing<'_, ()>;
@@ -138,6 +161,19 @@ impl SessionStore for FileStore {
         })
     }
 
+    fn take_over(
+        &self,
+        owner: &Owner,
+        start: &LastStart,
+        leases: &[(u32, u64)],
+    ) -> Storing<'_, Vec<TakenOver>> {
+        let (owner, start, leases) = (owner.clone(), start.clone(), leases.to_vec());
+        self.ask(move |file| {
+            file.note_start(&owner.bot, &start)?;
+            file.take_over(&owner, start.shard_total, &leases, wall_ms())
+        })
+    }
+
     fn reshard(&self, owner: &Owner, start: &LastStart) -> Storing<'_, ()> {
         let (bot, start) = (owner.bot.clone(), start.clone());
         self.ask(move |file| {
@@ -178,8 +214,7 @@ impl SessionStore for FileStore {
 
 /// Writes it into the file.
 fn write(file: &SessionFile, save: &Save) -> rusqlite::Result<()> {
-    let Save { owner, shard_total, writes, alive } = save;
-    file.save(owner, *shard_total, writes, alive, wall_ms())
+    file.save(save, wall_ms())
 }
 
 /// Does something that may block, in a thread that may wait; a disk that hangs holds up nobody for long.

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shardwright::Config;
+use shardwright::client::Observer;
 use shardwright::shard::StopMode;
 use shardwright_sim::{Options, Simulator};
 
 use crate::backend::{Backend, RedisServer, on_every_backplane};
 use crate::calls::worker;
-use crate::host::{Host, simulator};
+use crate::host::{Host, config, simulator};
 
 on_every_backplane!(all_numbers_are_summed,);
 
@@ -35,8 +37,11 @@ async fn stats_of(host: &mut Host, workers: usize) -> Value {
 
 async fn all_numbers_are_summed(backend: Backend) {
     let simulator = bot();
-    let shards = |from: u32| json!({"shards": {"total": 6, "from": from, "to": from + 1}});
-    let mut hosts: Vec<Host> = (0..3).map(|n| backend.start(&simulator, shards(2 * n))).collect();
+    let keys = |from: u32| {
+        let shards = json!({"total": 6, "from": from, "to": from + 1});
+        json!({"shards": shards, "worker_name": format!("from {from}")})
+    };
+    let mut hosts: Vec<Host> = (0..3).map(|n| backend.start(&simulator, keys(2 * n))).collect();
     for host in &mut hosts {
         host.until_ready().await;
         let complete = |host: &Host| {
@@ -75,8 +80,12 @@ async fn all_numbers_are_summed(backend: Backend) {
             .map(|shard| &shard["shard"])
             .collect();
         assert_eq!(ids, [&json!(2 * index), &json!(2 * index + 1)]);
-        assert_eq!(mine["shards"][0]["state"], "ready");
+        let shard = &mine["shards"][0];
+        assert_eq!((&shard["state"], &shard["identifies"]), (&json!("ready"), &json!(1)));
+        assert_eq!(mine["name"], format!("from {}", 2 * index));
+        assert!(mine["queue"]["taken"].as_u64() > Some(0), "{mine}");
     }
+    same_from_outside(&simulator, &backend, &stats).await;
     // Who stops is gone at once.
     let mut last = hosts.pop().expect("three");
     last.stop(StopMode::Resumable).await;
@@ -85,6 +94,32 @@ async fn all_numbers_are_summed(backend: Backend) {
     for mut host in hosts {
         host.stop(StopMode::Abort).await;
     }
+}
+
+/// Somebody who runs no shards sees the same workers.
+async fn same_from_outside(simulator: &Simulator, backend: &Backend, stats: &Value) {
+    let observe = |keys: Value| {
+        let text = config(simulator, "http://127.0.0.1:1", keys);
+        Observer::new(&Config::from_json(&text, |_| None).expect("a good config"))
+    };
+    let observer = observe(json!({"backplane": backend.url()})).expect("a backplane");
+    let connected = observer.clone();
+    let connected = tokio::spawn(async move { connected.stay_connected().await });
+    let seen = loop {
+        if let Ok(seen) = observer.cluster_stats().await {
+            break serde_json::from_slice::<Value>(&seen).expect("JSON");
+        }
+        tokio::task::yield_now().await;
+    };
+    let workers = |stats: &Value| -> Vec<Value> {
+        let workers = stats["workers"].as_array().expect("a list");
+        workers.iter().map(|worker| worker["worker"].clone()).collect()
+    };
+    assert_eq!(workers(&seen), workers(stats));
+    connected.abort();
+
+    let error = observe(json!({})).expect_err("there is none");
+    assert!(error.to_string().contains("no `backplane`"), "{error}");
 }
 
 /// A server that forgot everything is told again, by everybody and without being asked.

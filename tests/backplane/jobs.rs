@@ -414,13 +414,18 @@ const FAILS: usize = 100;
 /// What a worker process is told.
 const BACKPLANE: &str = "SHARDWRIGHT_TEST_JOBS_BACKPLANE";
 
+/// Its shard: no two processes have the same.
+const SHARD: &str = "SHARDWRIGHT_TEST_JOBS_SHARD";
+
 /// A worker process. Not a test: the test below runs it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of the other tests of this file, which run it"]
 async fn worker() {
     let url = std::env::var(BACKPLANE).expect("run by another test");
     let simulator = simulator(Options::default());
-    let mut host = Host::start(&simulator, json!({"backplane": url}));
+    let shard: u32 = std::env::var(SHARD).expect("run by another test").parse().expect("a number");
+    let shards = json!({"total": 4, "ids": [shard]});
+    let mut host = Host::start(&simulator, json!({"backplane": url, "shards": shards}));
     done(&mut host, with(consume(64), "visibility_ms", json!(2_000))).await;
     // Ends the line that libtest began.
     std::io::stdout().write_all(b"\n").expect("somebody reads it");
@@ -455,6 +460,7 @@ impl Worker {
         let mut child = Command::new(test)
             .args(["--exact", "jobs::worker", "--ignored", "--nocapture", "--test-threads=1"])
             .env(BACKPLANE, url)
+            .env(SHARD, name.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .expect("it ran once already");

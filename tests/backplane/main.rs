@@ -14,6 +14,7 @@ mod forward;
 mod host;
 mod jobs;
 mod latency;
+mod leases;
 mod machines;
 mod messages;
 mod outages;

@@ -242,7 +242,8 @@ async fn the_backplane_and_the_store_are_counted() {
 
     let directory = TempDir::new("counted");
     let path = |name: &str| format!("sqlite:{}/{name}", directory.path().display());
-    let changes = json!({"backplane": path("backplane"), "store": path("store")});
+    let changes =
+        json!({"backplane": path("backplane"), "store": path("store"), "shards": "lease"});
     let mut host = Host::start(&simulator, changes);
     let mut done = async |command: Value| {
         let (status, data) = host.ask(&command).await;
@@ -301,7 +302,8 @@ async fn the_table_of_metrics_is_fresh() {
     let simulator = crate::host::simulator(Options::default());
     let directory = TempDir::new("metrics");
     let path = |name: &str| format!("sqlite:{}/{name}", directory.path().display());
-    let changes = json!({"backplane": path("backplane"), "store": path("store")});
+    let changes =
+        json!({"backplane": path("backplane"), "store": path("store"), "shards": "lease"});
     let mut host = Host::start(&simulator, changes);
     host.until_ready().await;
     // Until there has been a heartbeat, and its latency.

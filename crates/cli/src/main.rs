@@ -32,6 +32,7 @@ enum Command {
     Sim(sim::Arguments),
     Plan(plan::Arguments),
     Cluster(cluster::Arguments),
+    Deploy(cluster::DeployArguments),
     Status(top::StatusArguments),
     Top(top::TopArguments),
     Soak(soak::Arguments),
@@ -44,6 +45,7 @@ async fn main() -> ExitCode {
         Command::Sim(arguments) => sim::run(arguments).await,
         Command::Plan(arguments) => plan::run(arguments).await,
         Command::Cluster(arguments) => cluster::run(arguments).await,
+        Command::Deploy(arguments) => tokio::task::block_in_place(|| cluster::deploy(arguments)),
         Command::Status(arguments) => top::status(arguments).await,
         Command::Top(arguments) => top::top(arguments).await,
         // Worlds have runtimes of their own.

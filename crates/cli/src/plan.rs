@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use clap::Args;
+use shardwright::rest::Rest;
 use shardwright::transport::{Dialer, Tcp};
 use shardwright::{Config, GatewayInfo};
 
@@ -59,11 +60,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let config = Config::from_json(r#"{"intents": 0}"#, |name| std::env::var(name).ok())?;
-    let dialer = Dialer::new(&config, Arc::new(Tcp))?;
-    let info = GatewayInfo::ask(&shardwright::rest::Rest::new(&config, dialer)).await?;
+    let info = ask(&config).await?;
     let shards = arguments.shards.unwrap_or(info.shards);
     print!("{}", plan(&info, Layout::new(shards, arguments.processes.unwrap_or(1))?));
     Ok(())
+}
+
+/// Asks Discord.
+///
+/// # Errors
+/// As [`GatewayInfo::ask`].
+pub(crate) async fn ask(config: &Config) -> Result<GatewayInfo, shardwright::Error> {
+    let dialer = Dialer::new(config, Arc::new(Tcp))?;
+    GatewayInfo::ask(&Rest::new(config, dialer)).await
 }
 
 /// The plan, for people.
@@ -108,8 +117,8 @@ pub(crate) fn ranges(layout: Layout) -> String {
         return String::new();
     }
     let mut text = "\nEach process gets its range in SHARDWRIGHT_SHARDS\n".to_owned();
-    for (process, (from, to)) in layout.ranges().enumerate() {
-        text += &format!("  process {process:<4} {from}-{to}/{}\n", layout.shards);
+    for (process, range) in layout.ranges().enumerate() {
+        text += &format!("  process {process:<4} {range}\n");
     }
     text
 }

@@ -10,7 +10,9 @@ use shardwright_sim::{Options, Simulator};
 /// Runs the program; what it said on standard output and on standard error.
 fn run(arguments: &[&str], api_url: &str, token: &str) -> (Output, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardwright"));
+    let directory = tempfile::tempdir().expect("a directory");
     command.args(arguments).env("DISCORD_TOKEN", token).env("SHARDWRIGHT_API_URL", api_url);
+    command.current_dir(directory.path());
     let output = command.env_remove("SHARDWRIGHT_SHARDS").output().expect("it starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -86,15 +88,19 @@ fn what_is_wrong_is_said() {
 /// A running `shardwright cluster`, and what it says.
 struct Cluster {
     child: std::process::Child,
+    /// Where it keeps its files.
+    _directory: tempfile::TempDir,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
     seen: Vec<String>,
 }
 
 impl Cluster {
     fn start(arguments: &[&str], api_url: &str, token: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
         let mut child = Command::new(env!("CARGO_BIN_EXE_shardwright"))
             .arg("cluster")
             .args(arguments)
+            .current_dir(directory.path())
             .env("DISCORD_TOKEN", token)
             .env("SHARDWRIGHT_API_URL", api_url)
             .env("SHARDWRIGHT_SHARDS", "9-9/10")
@@ -102,7 +108,7 @@ impl Cluster {
             .spawn()
             .expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        Self { child, lines, seen: Vec::new() }
+        Self { child, _directory: directory, lines, seen: Vec::new() }
     }
 
     /// Waits for a line that begins and ends so; the line.
@@ -132,7 +138,7 @@ impl Drop for Cluster {
 }
 
 /// Says which shards it has, and ends when it is told to.
-const HOST: &str = "echo shards $SHARDWRIGHT_SHARDS; trap 'echo bye; exit 0' TERM; \
+const HOST: &str = "trap 'echo bye; exit 0' TERM; echo shards $SHARDWRIGHT_SHARDS; \
                     while :; do sleep 0.05; done";
 
 #[tokio::test(flavor = "multi_thread")]

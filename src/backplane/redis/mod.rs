@@ -11,6 +11,7 @@
 mod cache;
 mod identifies;
 mod jobs;
+mod leases;
 mod sessions;
 mod workers;
 

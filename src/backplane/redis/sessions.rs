@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Script, ScriptInvocation};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -19,10 +20,12 @@ use super::{Redis, said};
 use crate::backplane::{PATIENCE, Trouble};
 use crate::protocol::GatewayUrl;
 use crate::sessions::{
-    FRESH, History, LastStart, Owner, SaidLimit, Save, SessionStore, Stored, Storing, Write,
-    wall_ms,
+    FRESH, History, LastStart, Owner, SaidLimit, Save, SessionStore, Stored, Storing, TakenOver,
+    Write, wall_ms,
 };
 use crate::shard::Session;
+
+static SESSIONS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sessions.lua")));
 
 /// Patience when nothing else is left to do.
 const LAST_PATIENCE: Duration = PATIENCE;
@@ -105,9 +108,56 @@ impl Redis {
         Ok(found)
     }
 
+    /// The script for so many shards, what all is kept for said already.
+    fn sessions_script(&self, shard_total: u32, what: &str) -> ScriptInvocation<'static> {
+        let mut call = SESSIONS.prepare_invoke();
+        for key in self.session_keys(shard_total) {
+            call.key(key);
+        }
+        call.key(self.key(&format!("sessions:{shard_total}:tokens")));
+        call.arg(what).arg(FRESH.as_millis() as i64);
+        call
+    }
+
+    /// What stores the sessions of leased shards, all or nothing, but for those that somebody else has by now.
+    fn fenced_save(&self, save: &Save) -> ScriptInvocation<'static> {
+        let Save { owner, shard_total, writes, alive, tokens } = save;
+        let token = |shard_id: &u32| tokens.get(shard_id).copied().unwrap_or(0);
+        let mut call = self.sessions_script(*shard_total, "save");
+        call.arg(wall_ms());
+        for write in writes {
+            match write {
+                Write::Keep(Stored { shard_id, session, guilds }) => {
+                    // Text and numbers can always be written.
+                    let entry =
+                        serde_json::to_string(&Entry::new(owner, session)).unwrap_or_default();
+                    call.arg("keep").arg(shard_id).arg(token(shard_id)).arg(entry);
+                    let bytes = guilds.as_deref().unwrap_or_default();
+                    call.arg(u8::from(guilds.is_some())).arg(bytes);
+                }
+                Write::Forget(shard_id) => {
+                    call.arg("forget").arg(shard_id).arg(token(shard_id)).arg("").arg(0).arg("");
+                }
+            }
+        }
+        for shard_id in alive {
+            call.arg("alive").arg(shard_id).arg(token(shard_id)).arg("").arg(0).arg("");
+        }
+        call
+    }
+
+    /// Stores it over a connection.
+    async fn save_over(&self, save: &Save, link: &mut MultiplexedConnection) -> RedisResult<()> {
+        if save.tokens.is_empty() {
+            self.save_command(save).query_async(link).await
+        } else {
+            self.fenced_save(save).invoke_async::<redis::Value>(link).await.map(drop)
+        }
+    }
+
     /// What stores it, all or nothing.
     fn save_command(&self, save: &Save) -> redis::Pipeline {
-        let Save { owner, shard_total, writes, alive } = save;
+        let Save { owner, shard_total, writes, alive, .. } = save;
         let [sessions, alive_at, guilds_of] = self.session_keys(*shard_total);
         let now_ms = wall_ms();
         let mut pipe = redis::pipe();
@@ -150,6 +200,21 @@ impl Redis {
         set.arg(serde_json::to_string(&start).unwrap_or_default()).arg("PX").arg(START_KEPT_MS);
         set
     }
+}
+
+/// What the script found of a shard.
+fn taken_over(owner: &Owner, shard_id: u32, found: &[Vec<u8>]) -> TakenOver {
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<i64>().ok();
+    let [before, entry, alive_at, guilds] = found else {
+        return TakenOver { shard_id, token_before: 0, stored: None };
+    };
+    let token_before = number(before).and_then(|token| u64::try_from(token).ok()).unwrap_or(0);
+    let is_fresh = number(alive_at).unwrap_or(0) >= wall_ms() - FRESH.as_millis() as i64;
+    let entry = serde_json::from_slice::<Entry>(entry).ok().filter(|_| is_fresh);
+    let guilds = Some(guilds.clone()).filter(|guilds| !guilds.is_empty());
+    let stored = entry.and_then(|entry| entry.of(owner));
+    let stored = stored.map(|session| Stored { shard_id, session, guilds });
+    TakenOver { shard_id, token_before, stored }
 }
 
 impl SessionStore for Redis {
@@ -200,6 +265,28 @@ impl SessionStore for Redis {
         })
     }
 
+    fn take_over(
+        &self,
+        owner: &Owner,
+        start: &LastStart,
+        leases: &[(u32, u64)],
+    ) -> Storing<'_, Vec<TakenOver>> {
+        let (owner, start, leases) = (owner.clone(), start.clone(), leases.to_vec());
+        Box::pin(async move {
+            self.ask::<()>(self.start_command(&start)).await.map_err(String::from)?;
+            let mut call = self.sessions_script(start.shard_total, "take");
+            for (shard_id, token) in &leases {
+                call.arg(shard_id).arg(token);
+            }
+            let answer: Vec<Vec<u8>> = self
+                .with(async |mut link: MultiplexedConnection| call.invoke_async(&mut link).await)
+                .await
+                .map_err(String::from)?;
+            let taken = leases.iter().zip(answer.chunks_exact(4));
+            Ok(taken.map(|((shard_id, _), found)| taken_over(&owner, *shard_id, found)).collect())
+        })
+    }
+
     fn reshard(&self, _owner: &Owner, start: &LastStart) -> Storing<'_, ()> {
         let set = self.start_command(start);
         // The sessions of another number of shards end by themselves, and nobody takes them for these.
@@ -208,21 +295,20 @@ impl SessionStore for Redis {
 
     fn save(&self, save: Arc<Save>) -> Storing<'_, ()> {
         Box::pin(async move {
-            let pipe = self.save_command(&save);
-            let saved = self
-                .with(async |mut link: MultiplexedConnection| pipe.query_async(&mut link).await);
+            let saved = self.with(async |mut link: MultiplexedConnection| {
+                self.save_over(&save, &mut link).await
+            });
             saved.await.map_err(String::from)
         })
     }
 
     /// With a connection of its own: that of the client is closed by then, and so is its runtime.
     fn save_now(&self, save: &Save) -> Result<(), String> {
-        let pipe = self.save_command(save);
         let work = async {
             let (mut link, driver) = self.connect(Arc::new(drop)).await?;
             tokio::select! {
                 () = driver => Err("the connection was lost".to_owned()),
-                saved = pipe.query_async::<()>(&mut link) => saved.map_err(|error| said(&error)),
+                saved = self.save_over(save, &mut link) => saved.map_err(|error| said(&error)),
             }
         };
         let run = || {

@@ -7,6 +7,7 @@
 mod cache;
 mod identifies;
 mod jobs;
+mod leases;
 mod messages;
 mod workers;
 
@@ -36,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("4_cache.sql"),
     include_str!("5_jobs.sql"),
     include_str!("6_schedules.sql"),
+    include_str!("7_leases.sql"),
 ];
 
 /// Patience with another process that writes; some less than with the whole call.

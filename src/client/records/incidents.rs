@@ -158,22 +158,7 @@ impl Incidents {
     /// Something happened.
     pub(super) fn add(&mut self, now_ms: i64, news: News) {
         let News { kind, shard, text, close_code } = news;
-        self.group(
-            now_ms,
-            Group {
-                kind,
-                cause: None,
-                close_code,
-                resumed: None,
-                at_ms: now_ms,
-                heard_at_ms: now_ms,
-                text,
-                shards: shard.into_iter().collect(),
-                count: 1,
-                took_ms: None,
-                attempts: 0,
-            },
-        );
+        self.group(now_ms, Group { close_code, ..Group::new(kind, shard, now_ms, text) });
     }
 
     /// What can be stored by now.
@@ -211,17 +196,13 @@ impl Incidents {
         self.group(
             now_ms,
             Group {
-                kind: Kind::Reconnected,
                 cause,
                 close_code,
                 resumed: Some(resumes),
                 at_ms: since_ms,
-                heard_at_ms: now_ms,
-                text: reason,
-                shards: BTreeSet::from([shard]),
-                count: 1,
                 took_ms: Some((took_ms, took_ms)),
                 attempts,
+                ..Group::new(Kind::Reconnected, Some(shard), now_ms, reason)
             },
         );
     }
@@ -233,17 +214,11 @@ impl Incidents {
             if !outage.is_told && outage.since_ms + long <= now_ms {
                 outage.is_told = true;
                 away.push(Group {
-                    kind: Kind::Away,
                     cause: outage.cause,
                     close_code: outage.close_code,
-                    resumed: None,
                     at_ms: outage.since_ms,
-                    heard_at_ms: now_ms,
-                    text: outage.reason.clone(),
-                    shards: BTreeSet::from([*shard]),
-                    count: 1,
-                    took_ms: None,
                     attempts: outage.attempts,
+                    ..Group::new(Kind::Away, Some(*shard), now_ms, outage.reason.clone())
                 });
             }
         }
@@ -291,6 +266,23 @@ impl Incidents {
 }
 
 impl Group {
+    /// One thing that happened now.
+    fn new(kind: Kind, shard: Option<u32>, now_ms: i64, text: String) -> Self {
+        Self {
+            kind,
+            cause: None,
+            close_code: None,
+            resumed: None,
+            at_ms: now_ms,
+            heard_at_ms: now_ms,
+            text,
+            shards: shard.into_iter().collect(),
+            count: 1,
+            took_ms: None,
+            attempts: 0,
+        }
+    }
+
     fn into_incident(self, left_out: u64) -> Incident {
         let text = self.words();
         let shards: Vec<u32> = self.shards.into_iter().collect();

@@ -1,7 +1,7 @@
 //! Every order in which threads can meet in the queue, at its readiness flag and in the table of handles:
 //! loom runs each model below once for each of them (`make loom`, or one model by a part of its name).
 //!
-//! What is modelled is the code that is shipped: `src/queue/{event,event_queue,frame,progress,room}.rs` and
+//! What is modelled is the code that is shipped: `src/queue/{event,event_queue,frame,lease,progress,room}.rs` and
 //! `src/ffi/table.rs` are compiled here with loom's locks and atomics (`sync.rs`). Three things are
 //! stand-ins: the eventfd (`queue/signal.rs`: what the kernel promises of it), the bounds of the
 //! configuration (small ones, so that few steps reach them), and `Span`. `tokio::sync::Notify` is the real

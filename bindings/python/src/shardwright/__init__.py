@@ -41,7 +41,7 @@ from .intents import Intents
 from .members import GuildMembers
 from .reply import Reply
 from .rest import File
-from .status import ClientStatus, QueueStatus, SessionStartLimit, ShardStatus
+from .status import ClientStatus, LeaseStatus, QueueStatus, SessionStartLimit, ShardStatus
 from .store import Document, DocumentsPage, ListedDocument
 
 __version__ = "0.1.0"
@@ -70,6 +70,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidConfigError",
     "JobsPage",
+    "LeaseStatus",
     "ListedDocument",
     "ListedJob",
     "ListedSchedule",

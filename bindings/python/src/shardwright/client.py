@@ -90,6 +90,7 @@ class Client:
         sessions: Optional[str] = None,
         delivery: Optional[Literal["at_most_once", "at_least_once"]] = None,
         backplane: Optional[str] = None,
+        lease_ttl_s: Optional[int] = None,
         store: Optional[str] = None,
         max_handlers: int = 256,
         batch: int = MAX_BATCH,
@@ -140,6 +141,7 @@ class Client:
             "sessions": sessions,
             "delivery": delivery,
             "backplane": backplane,
+            "lease_ttl_s": lease_ttl_s,
             "store": store,
         }
         self._core = Core({key: value for key, value in config.items() if value is not None}, batch)

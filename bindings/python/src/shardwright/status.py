@@ -51,6 +51,16 @@ class ShardStatus(TypedDict):
     last_error: Optional[str]
 
 
+class LeaseStatus(TypedDict):
+    """Leases, with `"shards": "lease"`."""
+
+    held: int
+    share: Optional[int]
+    workers: int
+    lost: int
+    events_refused: int
+
+
 class ClientStatus(TypedDict):
     """A client."""
 
@@ -64,6 +74,7 @@ class ClientStatus(TypedDict):
     backplane_error: Optional[str]
     store_error: Optional[str]
     shard_total: Optional[int]
+    leases: Optional[LeaseStatus]
     guilds: int
     session_start_limit: Optional[SessionStartLimit]
     queue: QueueStatus

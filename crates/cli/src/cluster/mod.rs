@@ -1,292 +1,346 @@
 //! `shardwright cluster`: a bot in several processes of one machine.
 
 mod brake;
+mod control;
+mod health;
 mod layout;
+mod leftovers;
+mod log_file;
+mod place;
+mod rollout;
+mod settings;
 mod worker;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use nix::sys::signal::Signal;
-use shardwright::rest::Rest;
-use shardwright::transport::{Dialer, Tcp};
-use shardwright::{Config, GatewayInfo};
+use shardwright::{Config, ErrorKind};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::brake::{Brake, Restart};
+use self::control::{Control, Request, Wish};
+use self::health::{News, Sign};
 pub(crate) use self::layout::Layout;
-use self::worker::Worker;
+use self::leftovers::Leftovers;
+use self::log_file::LogFile;
+use self::place::{Place, Spec};
+use self::rollout::{Outcome, Patience, Rollout, Teller, Turn};
+pub(crate) use self::settings::Arguments;
+use self::settings::{Settings, ShardCount};
+use self::worker::Output;
 
 /// Time between two looks at the workers.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Time between two words on how many shards are ready.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
 /// Session starts that bots have, where Discord did not say.
 const STARTS_PER_DAY: u32 = 1_000;
 
-/// Runs a bot in several processes, each with its part of the shards, and keeps them running.
+/// Restarts the workers of a running cluster, one after the other, each when the one before it is ready.
 ///
-/// COMMAND is any program that uses Shardwright. Each of its processes finds its shards in SHARDWRIGHT_SHARDS,
-/// which the engine reads where the configuration has no `shards`, and the token in DISCORD_TOKEN. With
-/// SHARDWRIGHT_BACKPLANE they identify in turns, and with SHARDWRIGHT_SESSIONS one that is started again
-/// resumes.
-///
-/// A worker that ends is started again: at once after a long life, later and later after short ones. Ctrl-C or
-/// SIGTERM stops all; a second one kills them. SIGHUP starts those that wait.
+/// Their shards resume: that costs no session start, and no event is lost. With COMMAND they run another program
+/// from then on, with --workers there are more or fewer of them. When one does not get ready, all go back to what
+/// ran before.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// Processes to run
-    #[arg(long, conflicts_with = "shards_per_worker")]
-    workers: Option<NonZeroU32>,
-    /// Shards of each process; there are as many processes as that takes
+pub(crate) struct DeployArguments {
+    /// The directory of the cluster
+    #[arg(long, default_value = ".shardwright")]
+    directory: PathBuf,
+    /// Another number of processes
     #[arg(long)]
-    shards_per_worker: Option<NonZeroU32>,
-    /// Shards of the bot, instead of the number that Discord recommends (auto)
-    #[arg(long, default_value = "auto", value_parser = shard_count)]
-    shards: ShardCount,
-    /// Explain the plan and start nothing
-    #[arg(long)]
-    check: bool,
-    /// Seconds that a worker may take to stop before it is killed
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    stop_timeout: u64,
-    /// The bot and its arguments
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
+    workers: Option<u32>,
+    /// Another program and its arguments
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
-/// How many shards are wanted.
-#[derive(Debug, Clone, Copy)]
-enum ShardCount {
-    Auto,
-    Fixed(NonZeroU32),
-}
-
-fn shard_count(text: &str) -> Result<ShardCount, String> {
-    match text {
-        "auto" => Ok(ShardCount::Auto),
-        number => match number.parse() {
-            Ok(number) => Ok(ShardCount::Fixed(number)),
-            Err(_) => Err("`auto` or a number of shards".to_owned()),
-        },
-    }
+/// Has a running cluster restart its workers, and waits until that is done.
+pub(crate) fn deploy(arguments: DeployArguments) -> anyhow::Result<()> {
+    let DeployArguments { directory, workers, command } = arguments;
+    let command = (!command.is_empty()).then_some(command);
+    control::ask(&std::path::absolute(directory)?, &Wish::Deploy { command, workers })
 }
 
 /// Runs the workers until they are stopped.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = arguments.settings()?;
     // The range of one worker says nothing of the cluster.
     let env = |name: &str| match name {
         "SHARDWRIGHT_SHARDS" => None,
-        name => std::env::var(name).ok(),
+        name => settings.env(name),
     };
     let config = Config::from_json(r#"{"intents": 0}"#, env)?;
-    check_command(&arguments.command, &std::env::var("DISCORD_TOKEN").unwrap_or_default())?;
-    let dialer = Dialer::new(&config, Arc::new(Tcp))?;
-    let info = GatewayInfo::ask(&Rest::new(&config, dialer)).await;
-    let (info, shards) = match (info, arguments.shards) {
+    let token = env("DISCORD_TOKEN").unwrap_or_default();
+    check_command(settings.command.iter().map(|part| part.to_string_lossy()), &token)?;
+    let (info, shards) = match (crate::plan::ask(&config).await, settings.shards) {
         (Ok(info), ShardCount::Auto) => (Some(info.clone()), info.shards),
         (Ok(info), ShardCount::Fixed(shards)) => (Some(info), shards.get()),
         // Each worker asks again; a number of shards is enough to begin with.
-        (Err(error), ShardCount::Fixed(shards)) if error.kind() == shardwright::ErrorKind::Io => {
+        (Err(error), ShardCount::Fixed(shards)) if error.kind() == ErrorKind::Io => {
             eprintln!("{error}; going on with {shards} shards");
             (None, shards.get())
         }
         (Err(error), _) => return Err(error.into()),
     };
-    let workers = match (arguments.workers, arguments.shards_per_worker) {
-        (Some(workers), _) => workers.get(),
-        (None, Some(each)) => shards.div_ceil(each.get()),
-        (None, None) => 1,
-    };
-    let layout = Layout::new(shards, workers)?;
-    if arguments.check {
+    let layout = Layout::new(shards, settings.workers.of(shards))?;
+    if settings.check {
         match &info {
             Some(info) => print!("{}", crate::plan::plan(info, layout)),
             None => bail!("there is no plan without what Discord says"),
         }
         return Ok(());
     }
-    let starts = info.map_or(STARTS_PER_DAY, |info| info.session_start_limit.total);
-    let cluster = Cluster::new(&arguments, layout, starts);
-    tokio::task::spawn_blocking(move || cluster.run()).await?
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&settings.directory)
+        .with_context(|| format!("cannot make {}", settings.directory.display()))?;
+    let control = Control::open(&settings.directory)?;
+    let news = News::follow(&config)?;
+    let starts_per_day = info.map_or(STARTS_PER_DAY, |info| info.session_start_limit.total);
+    let cluster = Cluster::new(settings, token, layout, starts_per_day, news);
+    tokio::task::spawn_blocking(move || cluster.run(&control)).await?
 }
 
 /// The token is not to be where every user of the machine can read it.
-fn check_command(command: &[OsString], token: &str) -> anyhow::Result<()> {
-    let shows = |part: &OsString| !token.is_empty() && part.to_string_lossy().contains(token);
+fn check_command<T: AsRef<str>>(
+    mut command: impl Iterator<Item = T>,
+    token: &str,
+) -> anyhow::Result<()> {
     ensure!(
-        !command.iter().any(shows),
+        token.is_empty() || !command.any(|part| part.as_ref().contains(token)),
         "the token stands in the command, where everybody on this machine can read it; leave it out: each \
          worker has it in DISCORD_TOKEN"
     );
     Ok(())
 }
 
+/// What happens to a cluster.
+enum Event {
+    Signal(i32),
+    Request(Request),
+}
+
+/// What is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Goal {
+    command: Arc<[OsString]>,
+    layout: Layout,
+}
+
 /// The workers.
 struct Cluster {
-    command: Vec<OsString>,
-    stop_timeout: Duration,
+    settings: Settings,
+    token: String,
+    /// What runs, or is to run when the rollout is done, and what ran before that.
+    goal: Goal,
+    before: Goal,
+    starts_per_day: u32,
+    news: News,
     places: Vec<Place>,
-}
-
-/// The place of one worker.
-struct Place {
-    /// What it is called, as wide as the others.
-    name: String,
-    /// As in SHARDWRIGHT_SHARDS.
-    shards: String,
-    brake: Brake,
-    state: State,
-}
-
-/// What there is in a place.
-enum State {
-    Running(Worker),
-    /// It is started then.
-    Waiting(Instant),
-    /// It has stopped for good.
-    Stopped,
+    rollout: Option<Rollout>,
+    /// Shards that were ready when that was said last, and when.
+    told_ready: (u32, Instant),
+    leftovers: Leftovers,
 }
 
 impl Cluster {
-    fn new(arguments: &Arguments, layout: Layout, starts_per_day: u32) -> Self {
-        let now = Instant::now();
-        let width = (layout.workers - 1).to_string().len();
-        let place = |(number, (from, to)): (usize, (u32, u32))| Place {
-            name: format!("worker {number:<width$}"),
-            shards: format!("{from}-{to}/{}", layout.shards),
-            brake: Brake::new(to - from + 1, starts_per_day, now),
-            state: State::Waiting(now),
+    fn new(
+        settings: Settings,
+        token: String,
+        layout: Layout,
+        starts_per_day: u32,
+        news: News,
+    ) -> Self {
+        let goal = Goal { command: settings.command.clone().into(), layout };
+        let mut cluster = Self {
+            goal: goal.clone(),
+            before: goal.clone(),
+            leftovers: Leftovers::of(&settings.directory),
+            settings,
+            token,
+            starts_per_day,
+            news,
+            places: Vec::new(),
+            rollout: None,
+            told_ready: (0, Instant::now()),
         };
-        Self {
-            command: arguments.command.clone(),
-            stop_timeout: Duration::from_secs(arguments.stop_timeout),
-            places: layout.ranges().enumerate().map(place).collect(),
-        }
+        cluster.places = cluster.specs(&goal).map(Place::new).collect();
+        cluster
+    }
+
+    /// What the workers of a goal are started with.
+    fn specs(&self, goal: &Goal) -> impl Iterator<Item = Spec> + use<> {
+        let Goal { command, layout } = goal.clone();
+        let width = (layout.workers - 1).to_string().len();
+        let env: Arc<[_]> = self.settings.env_of_workers().into();
+        let (directory, max_bytes) = (self.settings.directory.clone(), self.settings.log_bytes);
+        let starts_per_day = self.starts_per_day;
+        layout.ranges().enumerate().map(move |(number, range)| Spec {
+            name: format!("worker {number}"),
+            range,
+            command: Arc::clone(&command),
+            env: Arc::clone(&env),
+            output: Output {
+                label: format!("worker {number:<width$}"),
+                log: open_log(&directory.join(format!("worker-{number}.log")), max_bytes),
+            },
+            starts_per_day,
+        })
     }
 
     /// Runs the workers until all have stopped.
-    fn run(mut self) -> anyhow::Result<()> {
-        let signals = signals().context("cannot wait for signals")?;
+    fn run(mut self, control: &Control) -> anyhow::Result<()> {
+        let (events, happened) = channel();
+        signals(events.clone()).context("cannot wait for signals")?;
+        control.listen(move |request| drop(events.send(Event::Request(request))))?;
+        self.leftovers.stop(self.settings.stop_timeout);
         // A program that is not there is no reason to try for ever.
         for place in &mut self.places {
-            place.start(&self.command)?;
+            place.start()?;
         }
         let mut kill_at: Option<Instant> = None;
         let mut was_killed = false;
         loop {
-            match signals.recv_timeout(LOOK_EVERY) {
-                Ok(SIGHUP) if kill_at.is_none() => self.places.iter_mut().for_each(Place::release),
-                Ok(SIGINT | SIGTERM) if kill_at.is_none() => {
-                    let seconds = self.stop_timeout.as_secs();
+            match next(&happened)? {
+                Some(Event::Signal(SIGHUP)) if kill_at.is_none() => {
+                    self.places.iter_mut().for_each(Place::release);
+                    let wish = Wish::Deploy { command: None, workers: None };
+                    self.begin_rollout(wish, Teller(None));
+                }
+                Some(Event::Request(Request { wish, told })) if kill_at.is_none() => {
+                    self.begin_rollout(wish, Teller(Some(told)));
+                }
+                Some(Event::Request(Request { told, .. })) => {
+                    Teller(Some(told)).failed(format_args!("the cluster stops"));
+                }
+                Some(Event::Signal(SIGINT | SIGTERM)) if kill_at.is_none() => {
+                    let seconds = self.settings.stop_timeout.as_secs();
                     say(format_args!(
                         "stopping; workers have {seconds} s, another Ctrl-C kills them"
                     ));
-                    kill_at = Some(Instant::now() + self.stop_timeout);
-                    self.places.iter_mut().for_each(Place::stop);
+                    kill_at = Some(Instant::now() + self.settings.stop_timeout);
+                    if let Some(rollout) = self.rollout.take() {
+                        rollout.give_up();
+                    }
+                    self.places.iter_mut().for_each(Place::leave);
                 }
-                Ok(SIGINT | SIGTERM) => kill_at = Some(Instant::now()),
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => bail!("signals are not heard any more"),
+                Some(Event::Signal(SIGINT | SIGTERM)) => kill_at = Some(Instant::now()),
+                Some(Event::Signal(_)) | None => {}
             }
             for place in &mut self.places {
-                place.look(&self.command, kill_at.is_some());
+                place.look(&self.news, self.settings.hang_timeout);
             }
-            let Some(at) = kill_at else { continue };
-            if self.places.iter().all(|place| matches!(place.state, State::Stopped)) {
+            self.leftovers.note(self.places.iter().filter_map(Place::pid));
+            let Some(at) = kill_at else {
+                self.roll_on();
+                self.tell_progress();
+                continue;
+            };
+            if self.places.iter().all(Place::is_stopped) {
                 ensure!(!was_killed, "some workers had to be killed; their sessions may be lost");
                 return Ok(());
             }
             if Instant::now() >= at && !was_killed {
-                was_killed = true;
-                for (place, worker) in self.running() {
-                    say(format_args!("{} did not stop in time and is killed", place.name));
-                    worker.signal(Signal::SIGKILL);
+                for place in &mut self.places {
+                    was_killed |= place.kill();
                 }
             }
         }
     }
 
-    /// The workers that there are.
-    fn running(&self) -> impl Iterator<Item = (&Place, &Worker)> {
-        self.places.iter().filter_map(|place| match &place.state {
-            State::Running(worker) => Some((place, worker)),
-            State::Waiting(_) | State::Stopped => None,
-        })
+    /// One step of the rollout, if there is one.
+    fn roll_on(&mut self) {
+        let Some(rollout) = &mut self.rollout else { return };
+        match rollout.step(&mut self.places) {
+            Outcome::GoesOn => return,
+            Outcome::Done => {}
+            Outcome::Undone => self.goal = self.before.clone(),
+        }
+        self.rollout = None;
+    }
+
+    /// Begins to do what is wished, if that can be.
+    fn begin_rollout(&mut self, wish: Wish, teller: Teller) {
+        let Wish::Deploy { command, workers } = wish;
+        let Layout { shards, workers: present } = self.goal.layout;
+        let layout = match Layout::new(shards, workers.unwrap_or(present)) {
+            Ok(layout) => layout,
+            Err(error) => return teller.failed(format_args!("{error}")),
+        };
+        if self.rollout.is_some() {
+            return teller
+                .failed(format_args!("another rollout is under way; wait until it is done"));
+        }
+        if let Err(error) = check_command(command.iter().flatten(), &self.token) {
+            return teller.failed(format_args!("{error}"));
+        }
+        let command: Arc<[OsString]> = match command {
+            Some(command) => command.into_iter().map(OsString::from).collect(),
+            None => Arc::clone(&self.goal.command),
+        };
+        let goal = Goal { command, layout };
+        let turns = turns(&self.places, self.specs(&goal));
+        let workers = layout.workers;
+        teller.line(format_args!("rolling over to {workers} workers with {shards} shards"));
+        let patience =
+            Patience { stop: self.settings.stop_timeout, ready: self.settings.ready_timeout };
+        let can_undo = goal != self.goal;
+        self.rollout = Some(Rollout::new(turns, can_undo, patience, teller));
+        self.before = std::mem::replace(&mut self.goal, goal);
+    }
+
+    /// Says how many shards are ready, when that has changed.
+    fn tell_progress(&mut self) {
+        let ready_of = |place: &Place| match place.sign() {
+            Some(Sign::Starting(ready)) => *ready,
+            Some(Sign::Ready { .. }) => place.spec.range.count(),
+            _ => 0,
+        };
+        let ready = self.places.iter().map(ready_of).sum();
+        let (told, at) = self.told_ready;
+        let all = self.goal.layout.shards;
+        if ready != told && (ready == all || at.elapsed() >= PROGRESS_EVERY) {
+            say(format_args!("{ready} of {all} shards are ready"));
+            self.told_ready = (ready, Instant::now());
+        }
     }
 }
 
-impl Place {
-    fn start(&mut self, command: &[OsString]) -> anyhow::Result<()> {
-        let worker = Worker::start(command, &self.shards, &self.name)
-            .with_context(|| format!("cannot run {}", command[0].to_string_lossy()))?;
-        say(format_args!("{} started, pid {}, shards {}", self.name, worker.pid(), self.shards));
-        self.brake.started(Instant::now());
-        self.state = State::Running(worker);
-        Ok(())
-    }
-
-    /// Takes note of what happened, and starts what is due.
-    fn look(&mut self, command: &[OsString], is_stopping: bool) {
-        let now = Instant::now();
-        match &mut self.state {
-            State::Running(worker) => {
-                let Some(status) = worker.ended() else { return };
-                let how = worker::told(status);
-                if is_stopping {
-                    say(format_args!("{} {how}", self.name));
-                    self.state = State::Stopped;
-                } else {
-                    self.again(&how, now);
-                }
-            }
-            State::Waiting(at) if *at <= now => {
-                if let Err(error) = self.start(command) {
-                    self.again(&format!("{error:#}"), now);
-                }
-            }
-            State::Waiting(_) | State::Stopped => {}
+/// Who makes room for whom: each of the new workers starts once all that have some of its shards have stopped.
+fn turns(places: &[Place], specs: impl Iterator<Item = Spec>) -> Vec<Turn> {
+    let mut old = places.iter().peekable();
+    let turn = |spec: Spec| {
+        let mut stop = Vec::new();
+        while let Some(place) = old.next_if(|place| place.spec.range.from <= spec.range.to) {
+            stop.push(place.id);
         }
-    }
+        Turn { stop, start: vec![spec] }
+    };
+    specs.map(turn).collect()
+}
 
-    /// It ended, or did not start: says when it is started again.
-    fn again(&mut self, how: &str, now: Instant) {
-        let Restart { wait, braked } = self.brake.ended(now);
-        let name = &self.name;
-        match braked {
-            Some(lives) => say(format_args!(
-                "{name} {how}, for the {lives}th time within a minute of its start. The fault is in the \
-                 program or its configuration, and each start may cost an identify for each of shards {}: it \
-                 is started again in {} min, or on SIGHUP once that is mended",
-                self.shards,
-                wait.as_secs().div_ceil(60),
-            )),
-            None if wait.is_zero() => say(format_args!("{name} {how}; it is started again")),
-            None => say(format_args!("{name} {how}; it is started again in {} s", wait.as_secs())),
-        }
-        self.state = State::Waiting(now + wait);
+/// The file of what a worker says, if that is wanted and can be had.
+fn open_log(path: &std::path::Path, max_bytes: u64) -> Option<Arc<Mutex<LogFile>>> {
+    if max_bytes == 0 {
+        return None;
     }
-
-    /// Stops it, resumable: that is what a host does on SIGTERM.
-    fn stop(&mut self) {
-        match &self.state {
-            State::Running(worker) => worker.signal(Signal::SIGTERM),
-            State::Waiting(_) | State::Stopped => self.state = State::Stopped,
-        }
-    }
-
-    /// Somebody has looked at what was wrong: it is started now, if it waits.
-    fn release(&mut self) {
-        self.brake.release();
-        if let State::Waiting(at) = &mut self.state {
-            *at = Instant::now();
+    match LogFile::open(path, max_bytes) {
+        Ok(log) => Some(Arc::new(Mutex::new(log))),
+        Err(error) => {
+            say(format_args!("nothing is kept in {}: {error}", path.display()));
+            None
         }
     }
 }
@@ -296,39 +350,68 @@ fn say(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// The signals that come from now on.
-fn signals() -> io::Result<Receiver<i32>> {
+/// What happens next, if anything does before the next look at the workers.
+fn next(happened: &Receiver<Event>) -> anyhow::Result<Option<Event>> {
+    match happened.recv_timeout(LOOK_EVERY) {
+        Ok(event) => Ok(Some(event)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => bail!("signals are not heard any more"),
+    }
+}
+
+/// Hands on the signals that come from now on.
+fn signals(events: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let (sender, receiver) = channel();
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            if sender.send(signal).is_err() {
+            if events.send(Event::Signal(signal)).is_err() {
                 return;
             }
         }
     });
-    Ok(receiver)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_token_is_not_for_the_command_line() {
-        let command = |last: &str| ["bot", last].map(OsString::from);
-        let error = check_command(&command("--token=a.b.c"), "a.b.c").expect_err("refused");
-        assert!(!error.to_string().contains("a.b.c"));
-        assert!(check_command(&command("--fast"), "a.b.c").is_ok());
-        assert!(check_command(&command("--fast"), "").is_ok());
+    fn specs(shards: u32, workers: u32) -> Vec<Spec> {
+        let layout = Layout::new(shards, workers).expect("a layout");
+        let spec = |range| Spec {
+            name: String::new(),
+            range,
+            command: Arc::new([]),
+            env: Arc::new([]),
+            output: Output { label: String::new(), log: None },
+            starts_per_day: 1_000,
+        };
+        layout.ranges().map(spec).collect()
     }
 
     #[test]
-    fn numbers_of_shards_are_read() {
-        assert!(matches!(shard_count("auto"), Ok(ShardCount::Auto)));
-        assert!(matches!(shard_count("16"), Ok(ShardCount::Fixed(_))));
-        for bad in ["0", "-1", "many", ""] {
-            assert!(shard_count(bad).is_err(), "{bad}");
+    fn a_token_is_not_for_the_command_line() {
+        let error = check_command(["bot", "--token=a.b.c"].iter(), "a.b.c").expect_err("refused");
+        assert!(!error.to_string().contains("a.b.c"));
+        assert!(check_command(["bot", "--fast"].iter(), "a.b.c").is_ok());
+        assert!(check_command(["bot", "--fast"].iter(), "").is_ok());
+    }
+
+    #[test]
+    fn nobody_starts_before_its_shards_are_free() {
+        for (before, after) in [(4, 4), (4, 8), (4, 3), (3, 4), (1, 5), (5, 1)] {
+            let old: Vec<_> = specs(16, before).into_iter().map(Place::new).collect();
+            let mut running: Vec<_> = old.iter().collect();
+            let mut started = 0;
+            for Turn { stop, start } in turns(&old, specs(16, after).into_iter()) {
+                running.retain(|place| !stop.contains(&place.id));
+                for spec in start {
+                    started += 1;
+                    let taken = |shard| running.iter().any(|old| old.spec.range.contains(shard));
+                    assert!(!(spec.range.from..=spec.range.to).any(taken), "{before} to {after}");
+                }
+            }
+            assert!(running.is_empty() && started == after, "{before} to {after}");
         }
     }
 }

@@ -4,9 +4,12 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+
+use super::log_file::LogFile;
 
 /// The longest line that is printed as one; a longer one is broken.
 const MAX_LINE: u64 = 64 * 1024;
@@ -15,6 +18,15 @@ const MAX_LINE: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Worker {
     child: Child,
+}
+
+/// Where what a worker says goes to.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    /// What stands before each line that is printed.
+    pub(crate) label: String,
+    /// Its file, if what it says is kept.
+    pub(crate) log: Option<Arc<Mutex<LogFile>>>,
 }
 
 impl Drop for Worker {
@@ -26,16 +38,20 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    /// Starts one. What it says is printed behind its name, line by line.
+    /// Starts one.
     ///
     /// # Errors
     /// When there is no such program.
-    pub(crate) fn start(command: &[OsString], shards: &str, name: &str) -> io::Result<Self> {
+    pub(crate) fn start(
+        command: &[OsString],
+        env: &[(String, String)],
+        output: &Output,
+    ) -> io::Result<Self> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| io::Error::other("no program"))?;
         let mut child = Command::new(program)
             .args(arguments)
-            .env("SHARDWRIGHT_SHARDS", shards)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -43,10 +59,10 @@ impl Worker {
             .process_group(0)
             .spawn()?;
         if let Some(stdout) = child.stdout.take() {
-            print_lines(stdout, name.to_owned(), || Box::new(io::stdout()));
+            print_lines(stdout, output.clone(), io::stdout());
         }
         if let Some(stderr) = child.stderr.take() {
-            print_lines(stderr, name.to_owned(), || Box::new(io::stderr()));
+            print_lines(stderr, output.clone(), io::stderr());
         }
         Ok(Self { child })
     }
@@ -56,18 +72,29 @@ impl Worker {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has. What it had started itself ends with it: a shell's bot would go on with the
+    /// shards of the next worker.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         // Nobody else waits for it, so there is always an answer.
-        self.child.try_wait().ok().flatten()
+        let status = self.child.try_wait().ok().flatten()?;
+        let _ = killpg(self.group(), Signal::SIGKILL);
+        Some(status)
     }
 
     /// Sends it a signal. It has not been waited for, so its pid is still its own.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            // One that has ended meanwhile needs none.
-            let _ = kill(Pid::from_raw(pid), signal);
-        }
+        // One that has ended meanwhile needs none.
+        let _ = kill(self.group(), signal);
+    }
+
+    /// Kills it, with all that it has started.
+    pub(crate) fn kill(&self) {
+        let _ = killpg(self.group(), Signal::SIGKILL);
+    }
+
+    /// Its process, which leads a group of its own.
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 }
 
@@ -83,11 +110,12 @@ pub(crate) fn told(status: ExitStatus) -> String {
     }
 }
 
-/// Prints what comes from a pipe, until it ends. A reader that has gone away does not hold up the worker.
+/// Prints what comes from a pipe and keeps it, until it ends. Neither a reader that has gone away nor a full
+/// disk holds up the worker.
 fn print_lines(
     pipe: impl Read + Send + 'static,
-    name: String,
-    output: impl Fn() -> Box<dyn Write> + Send + 'static,
+    output: Output,
+    mut printed: impl Write + Send + 'static,
 ) {
     std::thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
@@ -99,7 +127,11 @@ fn print_lines(
                 return;
             }
             let text = String::from_utf8_lossy(&line);
-            let _ = writeln!(output(), "{name} | {}", text.trim_end_matches(['\r', '\n']));
+            let text = text.trim_end_matches(['\r', '\n']);
+            let _ = writeln!(printed, "{} | {text}", output.label);
+            if let Some(log) = &output.log {
+                let _ = log.lock().unwrap_or_else(PoisonError::into_inner).add(text);
+            }
         }
     });
 }

@@ -6,6 +6,8 @@ mod event;
 mod event_queue;
 #[path = "../../../../src/queue/frame.rs"]
 mod frame;
+#[path = "../../../../src/queue/lease.rs"]
+mod lease;
 #[path = "../../../../src/queue/progress.rs"]
 mod progress;
 #[path = "../../../../src/queue/room.rs"]

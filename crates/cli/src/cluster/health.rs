@@ -1,0 +1,268 @@
+//! How a worker is doing, as it says itself on the backplane.
+//!
+//! A process may run and do nothing: a host that hangs keeps its pid. The engine says every three seconds
+//! which of its shards are ready and how many events the host has taken, and from that it can be told.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use shardwright::Config;
+use shardwright::client::Observer;
+use tokio::time::sleep;
+
+use super::layout::Range;
+
+/// Time between two looks at the backplane.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Patience with a worker that is not to be seen any more. What it said last stays to be seen for ten seconds.
+const MISSING: Duration = Duration::from_secs(5);
+
+/// What the backplane says of the workers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct News(Arc<Mutex<Newest>>);
+
+#[derive(Debug, Default)]
+struct Newest {
+    workers: Vec<Report>,
+    /// Since when the backplane has answered every time. Who is not there may have come too late otherwise.
+    since: Option<Instant>,
+}
+
+/// What one worker says of itself: part of the reply to `cluster_stats`.
+#[derive(Debug, Clone, Deserialize)]
+struct Report {
+    name: Option<String>,
+    host: String,
+    started_at_ms: i64,
+    shards: Vec<Shard>,
+    queue: Queue,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Shard {
+    #[serde(rename = "shard")]
+    id: u32,
+    state: String,
+    identifies: u64,
+    resumes: u64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Queue {
+    events: usize,
+    taken: u64,
+}
+
+#[derive(Deserialize)]
+struct ClusterStats {
+    workers: Vec<Report>,
+}
+
+impl News {
+    /// Looks at the backplane of a config from now on, in the background.
+    ///
+    /// # Errors
+    /// When that cannot be used.
+    pub(crate) fn follow(config: &Config) -> Result<Self, shardwright::Error> {
+        let observer = Observer::new(config)?;
+        let news = Self::default();
+        let connected = observer.clone();
+        tokio::spawn(async move { connected.stay_connected().await });
+        let told = news.clone();
+        tokio::spawn(async move {
+            loop {
+                told.note(observer.cluster_stats().await.ok().as_deref());
+                sleep(LOOK_EVERY).await;
+            }
+        });
+        Ok(news)
+    }
+
+    fn note(&self, stats: Option<&[u8]>) {
+        let stats = stats.and_then(|stats| serde_json::from_slice::<ClusterStats>(stats).ok());
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match stats {
+            Some(ClusterStats { workers }) => {
+                newest.workers = workers;
+                newest.since.get_or_insert_with(Instant::now);
+            }
+            None => newest.since = None,
+        }
+    }
+}
+
+/// One life of a worker.
+#[derive(Debug)]
+pub(crate) struct Health {
+    name: String,
+    range: Range,
+    started_at_ms: i64,
+    /// When it was to be seen last.
+    seen_at: Option<Instant>,
+    /// How many events it had taken, and when that was another number.
+    taken: (u64, Instant),
+}
+
+/// What can be told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It has not said anything, or not lately.
+    Silent,
+    /// So many of its shards are ready.
+    Starting(u32),
+    /// All of its shards are ready.
+    Ready {
+        /// Sessions it began.
+        identifies: u64,
+        /// Sessions it went on with.
+        resumes: u64,
+    },
+    /// It hangs.
+    Hung(String),
+}
+
+impl Health {
+    /// Of a worker that starts now.
+    pub(crate) fn new(name: &str, range: Range) -> Self {
+        // Its own clock is this machine's, too.
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_at_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(0);
+        Self {
+            name: name.to_owned(),
+            range,
+            started_at_ms,
+            seen_at: None,
+            taken: (0, Instant::now()),
+        }
+    }
+
+    /// What can be told now of one that may take nothing for so long.
+    pub(crate) fn look(&mut self, news: &News, patience: Duration) -> Sign {
+        let newest = news.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let Some(report) = newest.workers.iter().find(|report| self.is_by(report)) else {
+            let since = self.seen_at.max(newest.since);
+            let is_missing = since.is_some_and(|since| now - since > MISSING);
+            return match (self.seen_at, newest.since) {
+                (Some(_), Some(_)) if is_missing => {
+                    Sign::Hung("has not been heard of on the backplane".to_owned())
+                }
+                _ => Sign::Silent,
+            };
+        };
+        self.seen_at = Some(now);
+        let Queue { events, taken } = report.queue;
+        if events == 0 || taken != self.taken.0 {
+            self.taken = (taken, now);
+        }
+        if now - self.taken.1 > patience {
+            let seconds = patience.as_secs();
+            return Sign::Hung(format!("has taken no event for {seconds} s, and {events} wait"));
+        }
+        let ready = report.shards.iter().filter(|shard| shard.state == "ready").count();
+        let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+        if ready < self.range.count() {
+            return Sign::Starting(ready);
+        }
+        let sum = |count: fn(&Shard) -> u64| report.shards.iter().map(count).sum();
+        Sign::Ready { identifies: sum(|it| it.identifies), resumes: sum(|it| it.resumes) }
+    }
+
+    /// Whether a report is by this life of this worker: others of that name may be on other machines, may have
+    /// run before, or may be about to go because the shards are laid out anew.
+    fn is_by(&self, report: &Report) -> bool {
+        /// A start is taken down in milliseconds.
+        const SLACK_MS: i64 = 2;
+        report.name.as_ref() == Some(&self.name)
+            && report.host == host_name()
+            && report.started_at_ms + SLACK_MS >= self.started_at_ms
+            && report.shards.iter().all(|shard| self.range.contains(shard.id))
+    }
+}
+
+/// What this machine calls itself.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn stats(change: impl Fn(&mut Value)) -> News {
+        let shard =
+            |shard: u32| json!({"shard": shard, "state": "ready", "identifies": 0, "resumes": 1});
+        let mut worker = json!({
+            "name": "worker 1", "host": host_name(), "started_at_ms": i64::MAX / 2,
+            "shards": [shard(2), shard(3)], "queue": {"events": 7, "taken": 1},
+        });
+        change(&mut worker);
+        let news = News::default();
+        news.note(Some(json!({"workers": [worker]}).to_string().as_bytes()));
+        news
+    }
+
+    fn health() -> Health {
+        Health::new("worker 1", Range { from: 2, to: 3, total: 4 })
+    }
+
+    const PATIENT: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn shards_become_ready() {
+        let mut health = health();
+        assert_eq!(health.look(&News::default(), PATIENT), Sign::Silent);
+        let starting = stats(|worker| worker["shards"][1]["state"] = json!("identifying"));
+        assert_eq!(health.look(&starting, PATIENT), Sign::Starting(1));
+        assert_eq!(health.look(&stats(|_| {}), PATIENT), Sign::Ready { identifies: 0, resumes: 2 });
+    }
+
+    #[test]
+    fn others_are_not_this_one() {
+        for change in [
+            (|worker| worker["name"] = json!("worker 2")) as fn(&mut Value),
+            |worker| worker["name"] = Value::Null,
+            |worker| worker["host"] = json!("another"),
+            |worker| worker["started_at_ms"] = json!(1),
+            |worker| worker["shards"][0]["shard"] = json!(1),
+        ] {
+            assert_eq!(health().look(&stats(change), PATIENT), Sign::Silent);
+        }
+    }
+
+    #[test]
+    fn who_takes_nothing_hangs() {
+        let mut health = health();
+        let long_ago =
+            Instant::now().checked_sub(Duration::from_secs(60)).expect("a machine that runs");
+        health.taken = (1, long_ago);
+        let patience = Duration::from_secs(30);
+        let idle = stats(|worker| worker["queue"]["events"] = json!(0));
+        assert!(matches!(health.look(&idle, patience), Sign::Ready { .. }), "nothing waits");
+        health.taken = (1, long_ago);
+        let told = health.look(&stats(|_| {}), patience);
+        assert_eq!(told, Sign::Hung("has taken no event for 30 s, and 7 wait".to_owned()));
+        health.taken = (0, long_ago);
+        assert!(matches!(health.look(&stats(|_| {}), patience), Sign::Ready { .. }), "it took one");
+    }
+
+    #[test]
+    fn who_is_missing_hangs_if_the_backplane_is_there() {
+        let mut health = health();
+        let long_ago = Instant::now().checked_sub(2 * MISSING).expect("a machine that runs");
+        let nobody = News::default();
+        nobody.note(Some(br#"{"workers":[]}"#));
+        assert_eq!(health.look(&nobody, PATIENT), Sign::Silent, "it was never there");
+        health.seen_at = Some(long_ago);
+        assert_eq!(health.look(&nobody, PATIENT), Sign::Silent, "the backplane has only come back");
+        nobody.0.lock().expect("no panic").since = Some(long_ago);
+        assert!(matches!(health.look(&nobody, PATIENT), Sign::Hung(_)));
+        nobody.note(None);
+        assert_eq!(health.look(&nobody, PATIENT), Sign::Silent, "the backplane is away");
+    }
+}

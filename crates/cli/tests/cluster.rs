@@ -1,0 +1,337 @@
+//! `shardwright cluster` with real bots: nothing is lost, whatever becomes of its workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use shardwright::queue::{EventKind, FLAG_REPLAYED, PollError};
+use shardwright::shard::StopMode;
+use shardwright::transport::Tcp;
+use shardwright::{Client, Config};
+use shardwright_sim::{Options, Server, Simulator};
+
+/// Patience with bots that have received something; only reached by a test that fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the bots write which events they have finished.
+const TAKEN: &str = "SHARDWRIGHT_TEST_TAKEN";
+
+// -- a bot ----------------------------------------------------------------------------------------
+
+/// A worker of the tests below, which run this very program: it writes the number of each message that it has
+/// finished into a file, and stops resumable on SIGTERM.
+#[test]
+fn bot() {
+    let Ok(directory) = std::env::var(TAKEN) else { return };
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop)).expect("a signal");
+    let config = json!({
+        "intents": ["GUILDS", "GUILD_MESSAGES", "MESSAGE_CONTENT"],
+        "delivery": "at_least_once",
+        "log": {"to": "none"},
+    });
+    let config = Config::from_json(&config.to_string(), |name| std::env::var(name).ok());
+    let client = Client::new(config.expect("a good config"), Arc::new(Tcp)).expect("a client");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    client.start(runtime.handle()).expect("it starts");
+    let file = Path::new(&directory).join(std::process::id().to_string());
+    let mut taken = OpenOptions::new().create(true).append(true).open(file).expect("a file");
+    loop {
+        if stop.swap(false, Ordering::SeqCst) {
+            client.stop(StopMode::Resumable);
+        }
+        let mut events = Vec::new();
+        let wait = Some(Duration::from_millis(50));
+        match client.queue().poll(256, wait, |event| events.push(event)) {
+            Ok(_) | Err(PollError::Interrupted) => {}
+            Err(PollError::Closed) => break,
+            Err(error) => panic!("{error}"),
+        }
+        let mut lines = String::new();
+        for event in events.iter().filter(|event| event.kind == EventKind::Dispatch) {
+            if event.name() == b"MESSAGE_CREATE" {
+                let data: Value = serde_json::from_slice(event.data()).expect("JSON");
+                let is_replayed = u8::from(event.flags & FLAG_REPLAYED != 0);
+                let number = data["nonce"].as_str().expect("a number");
+                lines += &format!("{number} {is_replayed}\n");
+            }
+        }
+        // What is not written is not finished: it comes again.
+        taken.write_all(lines.as_bytes()).expect("room");
+    }
+    client.wait_stopped(None).expect("it stops");
+    client.save_sessions();
+}
+
+// -- a cluster ------------------------------------------------------------------------------------
+
+/// A simulated Discord, a cluster of bots in a directory, and what the cluster says.
+struct World {
+    simulator: Simulator,
+    server: Option<Server>,
+    directory: tempfile::TempDir,
+    cluster: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    /// What it said that nobody has asked for yet.
+    seen: Vec<String>,
+}
+
+impl World {
+    /// Eight shards, and as many workers as the arguments say.
+    async fn new(arguments: &[&str]) -> Self {
+        let options = Options {
+            guilds: 40,
+            members_per_guild: 5,
+            recommended_shards: 8,
+            max_concurrency: 8,
+            events_per_second: 200.0,
+            ledger_entries: 1_000_000,
+            ..Options::default()
+        };
+        let simulator = Simulator::new(options).expect("sensible options");
+        let server = simulator.bind().await.expect("a free port");
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::create_dir(directory.path().join("taken")).expect("a directory");
+        let mut cluster = Self::program(&simulator, &server, directory.path())
+            .args(["cluster", "--directory"])
+            .arg(directory.path().join("c"))
+            .args(arguments)
+            .arg("--")
+            .args(bot_command())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(cluster.stdout.take().expect("a pipe")).lines();
+        let server = Some(server);
+        let mut world = Self { simulator, server, directory, cluster, lines, seen: Vec::new() };
+        world.line("8 of 8 shards are ready");
+        world
+    }
+
+    fn program(simulator: &Simulator, server: &Server, directory: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardwright"));
+        command
+            .env("DISCORD_TOKEN", simulator.options().token)
+            .env("SHARDWRIGHT_API_URL", server.api_url())
+            .env(TAKEN, directory.join("taken"))
+            .env_remove("SHARDWRIGHT_BACKPLANE")
+            .env_remove("SHARDWRIGHT_SESSIONS");
+        command
+    }
+
+    /// Waits for a line that has all of this in it; the line.
+    fn line(&mut self, part: &str) -> String {
+        loop {
+            if let Some(at) = self.seen.iter().position(|line| line.contains(part)) {
+                return self.seen.drain(..=at).next_back().expect("it is there");
+            }
+            match self.lines.next() {
+                Some(line) => self.seen.push(line.expect("text")),
+                None => panic!("it ended without `{part}`: {:?}", self.seen),
+            }
+        }
+    }
+
+    /// `shardwright deploy`.
+    fn deploy(&self, arguments: &[&str], command: &[String]) -> Output {
+        let server = self.server.as_ref().expect("it runs");
+        Self::program(&self.simulator, server, self.directory.path())
+            .args(["deploy", "--directory"])
+            .arg(self.directory.path().join("c"))
+            .args(arguments)
+            .args((!command.is_empty()).then_some("--"))
+            .args(command)
+            .output()
+            .expect("it starts")
+    }
+
+    /// The processes of the workers, as the cluster keeps them.
+    fn pids(&self) -> Vec<Pid> {
+        let list = fs::read_to_string(self.directory.path().join("c/workers")).unwrap_or_default();
+        let pid = |line: &str| Pid::from_raw(line.split(' ').next()?.parse().ok()?).into();
+        list.lines().filter_map(pid).collect()
+    }
+
+    fn identifies(&self) -> u64 {
+        self.simulator.look(|seen| seen.counts.identified)
+    }
+
+    /// Ends it all: every message that was sent was finished, and what was finished twice was flagged. Returns how
+    /// often that was.
+    async fn end(mut self) -> usize {
+        self.simulator.set_traffic(0.0).expect("it can be quiet");
+        let sent: BTreeSet<u64> = self.simulator.look(|seen| {
+            let messages = seen.dispatches.iter().filter(|sent| sent.t == "MESSAGE_CREATE");
+            messages.filter_map(|sent| sent.number).collect()
+        });
+        assert!(sent.len() > 100, "there was something to lose");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let taken = self.taken();
+            let missing = sent.iter().filter(|number| !taken.contains_key(number)).count();
+            if missing == 0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{missing} of {} messages were lost", sent.len());
+            // The bots are on it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        kill(Pid::from_raw(self.cluster.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+        assert!(self.cluster.wait().expect("it ends").success());
+        self.server.take().expect("it runs").shutdown().await;
+        let taken = self.taken();
+        let again: Vec<_> = taken.values().filter(|times| times.len() > 1).collect();
+        for times in &again {
+            let fresh = times.iter().filter(|is_replayed| !**is_replayed).count();
+            assert!(fresh <= 1, "finished twice, and not flagged: {times:?}");
+        }
+        again.len()
+    }
+
+    /// The messages that were finished, and whether each time it was flagged as replayed.
+    fn taken(&self) -> BTreeMap<u64, Vec<bool>> {
+        let mut taken: BTreeMap<u64, Vec<bool>> = BTreeMap::new();
+        let files = fs::read_dir(self.directory.path().join("taken")).expect("a directory");
+        for file in files {
+            let text = fs::read_to_string(file.expect("a file").path()).expect("text");
+            // The last line may be half of one.
+            for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+                let (number, is_replayed) = line.split_once(' ').expect("two words");
+                taken
+                    .entry(number.parse().expect("a number"))
+                    .or_default()
+                    .push(is_replayed == "1");
+            }
+        }
+        taken
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A test that failed. Its workers get SIGTERM when the cluster does, and the list says who they are.
+        for pid in self.pids() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        let _ = self.cluster.kill();
+        let _ = self.cluster.wait();
+    }
+}
+
+/// Whether a process runs: not if only its body is there, which nobody has taken away.
+fn runs(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// This program, as a bot.
+fn bot_command() -> Vec<String> {
+    let program = std::env::current_exe().expect("this process has a file");
+    vec![program.display().to_string(), "--exact".into(), "bot".into(), "--nocapture".into()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_costs_nothing() {
+    let mut world = World::new(&["--workers", "4"]).await;
+    let before = world.pids();
+    kill(Pid::from_raw(world.cluster.id().cast_signed()), Signal::SIGHUP).expect("it runs");
+    let done = world.line("done in ");
+    assert!(done.ends_with("8 shards resumed, 0 identified"), "{done}");
+    assert!(world.pids().iter().all(|pid| !before.contains(pid)), "all are others");
+
+    // More workers, and fewer.
+    for workers in ["8", "3"] {
+        let output = world.deploy(&["--workers", workers], &[]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        assert!(told.contains(&format!("rolling over to {workers} workers")), "{told}");
+        assert!(told.trim_end().ends_with("8 shards resumed, 0 identified"), "{told}");
+        assert_eq!(world.pids().len().to_string(), workers);
+    }
+    assert_eq!(world.identifies(), 8);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_that_fails_is_undone() {
+    let mut world = World::new(&["--workers", "2"]).await;
+    let broken = ["sh".to_owned(), "-c".to_owned(), "echo I am broken; exit 3".to_owned()];
+    let output = world.deploy(&[], &broken);
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(why.contains("worker 0 ended as it started; what ran before runs again"), "{why}");
+    world.line("worker 0 | I am broken");
+
+    // What ran before is what is restarted from then on.
+    let output = world.deploy(&[], &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(world.identifies(), 8);
+
+    for (arguments, command, told) in [
+        (&["--workers", "9"][..], &[][..], "9 processes are more than 8 shards"),
+        (&[], &[world.simulator.options().token][..], "leave it out"),
+    ] {
+        let output = world.deploy(arguments, command);
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(why.contains(told), "{why}");
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_die_or_hang_come_back() {
+    let mut world = World::new(&["--workers", "4"]).await;
+    let pids = world.pids();
+    kill(pids[0], Signal::SIGKILL).expect("it runs");
+    world.line("worker 0 was ended by SIGKILL");
+    kill(pids[2], Signal::SIGSTOP).expect("it runs");
+    world.line("worker 2 has not been heard of on the backplane: it hangs and is killed");
+    world.line("worker 2 started");
+    world.line("8 of 8 shards are ready");
+    assert_eq!(world.identifies(), 8, "all have resumed");
+    let log = fs::read_to_string(world.directory.path().join("c/worker-2.log")).expect("a log");
+    assert!(log.contains("running 1 test"), "{log}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_killed_leaves_nothing_behind() {
+    let mut world = World::new(&["--workers", "2"]).await;
+    let left = world.pids();
+    let server = world.server.as_ref().expect("it runs");
+    let another = |world: &World| {
+        World::program(&world.simulator, server, world.directory.path())
+            .args(["cluster", "--workers", "2", "--directory"])
+            .arg(world.directory.path().join("c"))
+            .arg("--")
+            .args(bot_command())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts")
+    };
+    let refused = another(&world).wait_with_output().expect("it ends");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("a cluster runs in"), "{why}");
+
+    world.cluster.kill().expect("it runs");
+    world.cluster.wait().expect("it ends");
+    let mut next = another(&world);
+    world.lines = BufReader::new(next.stdout.take().expect("a pipe")).lines();
+    world.seen.clear();
+    world.cluster = next;
+    world.line("left 2 workers behind");
+    world.line("8 of 8 shards are ready");
+    assert!(!left.iter().any(|pid| runs(*pid)), "they have ended");
+    assert_eq!(world.identifies(), 8, "all have resumed");
+    world.end().await;
+}

@@ -146,7 +146,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..2_000 {
             let (shards, mut held) = (rng.u32(1..40), vec![0; rng.usize(1..9)]);
-            for _ in 0..rng.u32(0..shards + 1) {
+            for _ in 0..rng.u32(0..=shards) {
                 let worker = rng.usize(0..held.len());
                 held[worker] += 1;
             }

@@ -185,9 +185,8 @@ impl Book<'_> {
         }
         let last = "SELECT COALESCE(MAX(token), 0) FROM lease WHERE bot = ?1";
         let last: i64 = transaction.query_row(last, params![self.bot], |row| row.get(0))?;
-        let mut token = u64::try_from(last.max(self.now_ms * 1_000)).unwrap_or(0);
-        for &shard_id in shards {
-            token += 1;
+        let last = u64::try_from(last.max(self.now_ms * 1_000)).unwrap_or(0);
+        for (token, &shard_id) in (last + 1..).zip(shards) {
             let lease = Held { shard_id, token };
             self.write(transaction, lease)?;
             held.push(lease);

@@ -66,7 +66,7 @@ impl Leases {
 
     /// How long a lease counts here.
     fn good_for(&self) -> Duration {
-        self.ttl - self.ttl / 10
+        self.ttl * 9 / 10
     }
 
     /// Time between two words to the backplane.

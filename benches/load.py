@@ -15,7 +15,6 @@ import datetime
 import os
 import pathlib
 import platform
-import subprocess
 import sys
 import tempfile
 from statistics import median, quantiles
@@ -199,5 +198,3 @@ if __name__ == "__main__":
         main()
     except drive.Failure as failure:
         sys.exit(f"load.py: {failure}")
-    except subprocess.CalledProcessError as failure:
-        sys.exit(f"load.py: {failure.cmd[0]} ended with {failure.returncode}")

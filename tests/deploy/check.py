@@ -5,7 +5,7 @@ Usage: check.py PM2, with SHARDWRIGHT_LIBRARY and SHARDWRIGHT_PROGRAM set and re
 
 - All recipes lay shards out as `shardwright plan` does.
 - systemd, Kubernetes' schemas, hadolint and parsers accept the files, and find mistakes in spoilt ones.
-- The bot tells systemd what it wants to know; the command of the unit and the environment of the Deployment work.
+- The bot tells systemd what it wants to know; the unit's command and the Deployment's environment work.
 - A real PM2 runs the bot against the simulated Discord: starts, kill -9, restarts, a refused token.
 
 What is started here is stopped here. What is waited for is asked for until it holds.

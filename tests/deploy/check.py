@@ -4,8 +4,8 @@
 Usage: check.py PM2, with SHARDWRIGHT_LIBRARY and SHARDWRIGHT_PROGRAM set and requirements.txt installed.
 
 - All recipes lay shards out as `shardwright plan` does.
-- systemd, Kubernetes' schemas, hadolint and parsers accept the files. Those that are to find mistakes find some.
-- The bot tells systemd what it wants to know.
+- systemd, Kubernetes' schemas, hadolint and parsers accept the files, and find mistakes in spoilt ones.
+- The bot tells systemd what it wants to know; the unit's command and the Deployment's environment work.
 - A real PM2 runs the bot against the simulated Discord: starts, kill -9, restarts, a refused token.
 
 What is started here is stopped here. What is waited for is asked for until it holds.
@@ -231,9 +231,7 @@ def check_docker() -> None:
     assert context == ROOT and (context / bot["build"]["dockerfile"]).is_file(), bot["build"]
     assert set(bot["depends_on"]) <= set(compose["services"])
     assert bot["environment"]["SHARDWRIGHT_BACKPLANE"].startswith(f"redis://{bot['depends_on'][0]}:")
-    print(
-        f"Docker: {run(hadolint, '--version').strip()} and parsers read the files; nothing was built"
-    )
+    print(f"Docker: {run(hadolint, '--version').strip()} and parsers read the files; nothing was built")
 
 
 # -- the bot, as systemd would start it ------------------------------------------------------------------
@@ -277,6 +275,69 @@ def check_notify(folder: pathlib.Path) -> None:
         with bot({**env, "DISCORD_TOKEN": simulator.token + "x"}, subprocess.DEVNULL) as process:
             assert process.wait(PATIENCE_S) == 78, process.returncode
     print("bot.py: READY, WATCHDOG and STOPPING for systemd; exit code 78 when it is refused")
+
+
+def status(env: dict[str, str]) -> Any:
+    """What `shardwright status` knows."""
+    return json.loads(run(program(), "status", "--json", env=env))
+
+
+def check_cluster(folder: pathlib.Path) -> None:
+    """The command of shardwright-cluster.service, as it stands there."""
+    text = (DEPLOY / "systemd/shardwright-cluster.service").read_text().replace("\\\n", " ")
+    line = re.search(r"^ExecStart=(.*)$", text, re.M)
+    assert line, "no command in shardwright-cluster.service"
+    places = {
+        "/usr/local/bin/shardwright": program(),
+        "/var/lib/bot": str(folder),
+        "/opt/bot/venv/bin/python": sys.executable,
+        "/opt/bot/bot.py": str(BOT),
+    }
+    command = [places.pop(word, word) for word in shlex.split(line[1])]
+    assert not places, f"not in the command: {places}"
+    with Simulator(shards=8, guilds=16) as simulator:
+        env = {
+            key: value for key, value in simulator.environment.items() if not key.startswith("SHARDWRIGHT_S")
+        }
+        env["PYTHONPATH"] = PYTHON_PATH
+        cluster = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+        try:
+            simulator.wait(readies=8)
+            cluster.send_signal(signal.SIGTERM)
+            assert cluster.wait(PATIENCE_S) == 0, cluster.returncode
+        finally:
+            cluster.terminate()
+            cluster.wait(PATIENCE_S)
+        assert simulator.violations() == []
+    print("shardwright-cluster.service: its command runs 8 shards in 4 workers and ends on SIGTERM")
+
+
+def check_leases(folder: pathlib.Path) -> None:
+    """Two bots with the environment of deployment.yaml; one leaves, and the other has all."""
+    deployment = next(each for each in kubernetes("deployment") if each["kind"] == "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    env = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+    assert env["SHARDWRIGHT_SHARDS"] == "lease", env
+    with Simulator(shards=4, guilds=16) as simulator:
+        env = environment(simulator, folder, **{**env, "METRICS_ADDRESS": "127.0.0.1:0"})
+
+        def states(workers: int) -> Any:
+            total = status(env)["total"]
+            return total["workers"] == workers and total["states"] == {"ready": 4}
+
+        with bot(env, subprocess.DEVNULL) as first:
+            until("ready shards", lambda: (folder / "backplane").exists() and states(1))
+            with bot(env, subprocess.DEVNULL) as second:
+                shares = "two shards for each"
+                until(shares, lambda: states(2) and {len(w["shards"]) for w in status(env)["workers"]} == {2})
+                second.send_signal(signal.SIGTERM)
+                assert second.wait(PATIENCE_S) == 0
+            until("all shards with who is left", lambda: states(1))
+            first.send_signal(signal.SIGTERM)
+            assert first.wait(PATIENCE_S) == 0
+        assert simulator.counts()["identifies"] == 4, "shards that moved identified"
+        assert simulator.violations() == []
+    print("deployment.yaml: two bots with its environment share 4 shards, which move without an identify")
 
 
 # -- PM2 -------------------------------------------------------------------------------------------------
@@ -388,14 +449,14 @@ def check_pm2(program: str, folder: pathlib.Path) -> None:
         until("the end of PM2's processes", lambda: not any(is_running(pid) for pid in pids if pid))
     version = json.loads((pathlib.Path(program).resolve().parents[1] / "package.json").read_text())["version"]
     print(
-        f"PM2 {version}: 2 workers with 4 shards: 4 identifies, {counts['resumed']} resumes after a kill -9 and "
-        "a rolling restart, none started again after a refused token"
+        f"PM2 {version}: 2 workers with 4 shards: 4 identifies, {counts['resumed']} resumes after "
+        "a kill -9 and a rolling restart, none started again after a refused token"
     )
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        folders = [pathlib.Path(folder) / name for name in ("systemd", "notify", "pm2")]
+        folders = [pathlib.Path(folder) / name for name in ("systemd", "notify", "cluster", "leases", "pm2")]
         for each in folders:
             each.mkdir()
         check_ranges()
@@ -403,7 +464,9 @@ def main() -> None:
         check_kubernetes()
         check_docker()
         check_notify(folders[1])
-        check_pm2(sys.argv[1], folders[2])
+        check_cluster(folders[2])
+        check_leases(folders[3])
+        check_pm2(sys.argv[1], folders[4])
 
 
 if __name__ == "__main__":

@@ -110,6 +110,11 @@ async fn status_says_how_all_are_doing() {
         assert_eq!(text.lines().filter(|line| line.contains("ready  ")).count(), 5, "{text}");
         assert!(text.contains("the only one") && !text.contains('\x1b'), "{text}");
     }
+    // That of a cluster is found in its directory.
+    let directory = bot.folder.path().display().to_string();
+    let mut cluster = bot.command(&["status", "--directory", &directory]);
+    let output = cluster.env_remove("SHARDWRIGHT_BACKPLANE").output().expect("it starts");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("1 worker, 3 shards: 3 ready"));
     // Who has gone is not there any more.
     let folder = bot.stop().await;
     let output =

@@ -9,6 +9,7 @@ mod screen;
 mod view;
 
 use std::io::{IsTerminal, Write, stdout};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
@@ -32,9 +33,12 @@ const COLUMNS: usize = 120;
 
 /// Prints how all workers of a bot and their shards are doing.
 ///
-/// Needs SHARDWRIGHT_BACKPLANE and DISCORD_TOKEN, as the workers have them. It starts no shard.
+/// Needs DISCORD_TOKEN and, unless `shardwright cluster` runs them, SHARDWRIGHT_BACKPLANE, as the workers have
+/// them. It starts no shard.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    place: Place,
     /// As JSON: what the command `cluster_stats` replies
     #[arg(long)]
     json: bool,
@@ -42,18 +46,28 @@ pub(crate) struct StatusArguments {
 
 /// Shows how all workers of a bot and their shards are doing, until q or Ctrl-C.
 ///
-/// Needs SHARDWRIGHT_BACKPLANE and DISCORD_TOKEN, as the workers have them. One character of the grid is one
-/// shard; below it stands what each means.
+/// Needs DISCORD_TOKEN and, unless `shardwright cluster` runs them, SHARDWRIGHT_BACKPLANE, as the workers have
+/// them. One character of the grid is one shard; below it stands what each means.
 #[derive(Debug, Args)]
 pub(crate) struct TopArguments {
+    #[command(flatten)]
+    place: Place,
     /// Print it once and end
     #[arg(long)]
     once: bool,
 }
 
+/// Where the workers say how they are.
+#[derive(Debug, Args)]
+struct Place {
+    /// The directory of `shardwright cluster`, whose backplane counts where SHARDWRIGHT_BACKPLANE names none
+    #[arg(long, value_name = "DIR", default_value = ".shardwright")]
+    directory: PathBuf,
+}
+
 /// Prints it once.
 pub(crate) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
-    let stats = observe()?.look().await?;
+    let stats = observe(&arguments.place)?.look().await?;
     if arguments.json {
         println!("{stats}");
     } else {
@@ -64,7 +78,7 @@ pub(crate) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
 
 /// Shows it until it is told to end.
 pub(crate) async fn top(arguments: TopArguments) -> anyhow::Result<()> {
-    let bot = observe()?;
+    let bot = observe(&arguments.place)?;
     let stats = bot.look().await?;
     if arguments.once {
         return print_once(&stats);
@@ -100,23 +114,24 @@ pub(crate) async fn top(arguments: TopArguments) -> anyhow::Result<()> {
 /// The bot as its backplane has it.
 struct Bot(Observer);
 
-/// Connects to the backplane that the environment names.
-fn observe() -> anyhow::Result<Bot> {
+/// Connects to the backplane that the environment names, or to that of a cluster.
+fn observe(place: &Place) -> anyhow::Result<Bot> {
     let env = |name: &str| std::env::var(name).ok();
     let config = Config::from_json(r#"{"intents": 0}"#, |name| match name {
-        "SHARDWRIGHT_BACKPLANE" | "DISCORD_TOKEN" => env(name),
+        "DISCORD_TOKEN" => env(name),
+        "SHARDWRIGHT_BACKPLANE" => env(name)
+            .or_else(|| Some(format!("sqlite:{}", place.directory.join("backplane").display()))),
         // What else a worker has is none of an observer's business.
         _ => None,
     })?;
-    match &config.backplane {
-        None => {
-            anyhow::bail!("set SHARDWRIGHT_BACKPLANE to what the workers have as their backplane")
-        }
-        // It would be made.
-        Some(Address::Sqlite(path)) => {
-            ensure!(path.exists(), "there is no backplane at {}", path.display());
-        }
-        Some(Address::Redis(_)) => {}
+    // One that is not there would be made.
+    if let Some(Address::Sqlite(path)) = &config.backplane {
+        ensure!(
+            path.exists(),
+            "there is no backplane at {}: set SHARDWRIGHT_BACKPLANE to what the workers have, or name the \
+             --directory of their cluster",
+            path.display()
+        );
     }
     let observer = Observer::new(&config)?;
     let connected = observer.clone();

@@ -100,8 +100,10 @@ impl Host<'_> {
     /// A dispatch of whichever session: one of the world's events is new, and the next of its guild.
     fn numbered(&mut self, event: &Event, number: Option<u64>) -> Result<(), String> {
         let Some(number) = number else { return Ok(()) };
-        let now = (self.restarts.len(), self.world.keeps.unwrap_or_default());
-        self.numbers.add(number, event.guild_id, is_replayed(event), now)
+        let life = (self.restarts.len(), self.world.keeps.unwrap_or_default());
+        // A session that is half dead answers heartbeats, and what it brings late comes after the other set's.
+        let overtaken = !self.resharding.is_empty() && self.world.stalls(self.simulator.now());
+        self.numbers.add(number, event.guild_id, is_replayed(event), life, overtaken)
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Notes one: it is new and the next of its guild or, with `at_least_once` after a restart, one
-    /// that came before.
+    /// Notes one: it is new and, unless others `may_overtake` it, the next of its guild; or, with `at_least_once`
+    /// after a restart, one that came before.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -30,6 +30,7 @@ impl Numbers {
         guild_id: u64,
         is_replayed: bool,
         (life, delivery): (usize, Delivery),
+        may_overtake: bool,
     ) -> Result<(), String> {
         if let Some(first) = self.lives.get(&number) {
             let may_repeat = delivery == Delivery::AtLeastOnce || self.cut_short.contains(first);
@@ -40,7 +41,7 @@ impl Numbers {
         }
         self.lives.insert(number, life);
         let last = self.last_of_guild.insert(guild_id, number).unwrap_or(0);
-        if number < last {
+        if number < last && !may_overtake {
             return Err(format!("event {number} of guild {guild_id} came after {last}"));
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shardwright::config::Delivery;
 use shardwright::shard::StopMode;
-use shardwright_sim::{Options, RefusedResume, SessionStarts};
+use shardwright_sim::{Action, Options, RefusedResume, SessionStarts};
 
 use crate::network::{GATEWAY_HOST, REST_HOST, RESUME_HOST};
 use crate::trouble::{Chooser, Trouble, What};
@@ -128,6 +128,16 @@ impl World {
     pub(crate) fn may_block(&self) -> bool {
         let queue = &self.config["queue"];
         !self.drops_oldest() && (queue["max_events"] != 65_536 || queue["max_bytes"] != 67_108_864)
+    }
+
+    /// Whether sessions are half dead, or were until just now.
+    pub(crate) fn stalls(&self, now: Duration) -> bool {
+        /// What they bring late has come by then.
+        const AFTER: Duration = Duration::from_secs(60);
+        self.troubles.iter().any(|Trouble { at, lasts, what }| {
+            let until = *at + lasts.unwrap_or_default() + AFTER;
+            matches!(what, What::Spell(Action::Stall { .. }, _)) && (*at..until).contains(&now)
+        })
     }
 }
 

@@ -44,6 +44,8 @@ fn bot() {
     client.start(runtime.handle()).expect("it starts");
     let file = Path::new(&directory).join(std::process::id().to_string());
     let mut taken = OpenOptions::new().create(true).append(true).open(file).expect("a file");
+    // A bug that strikes when the file is there.
+    let bug = Path::new(&directory).join("bug");
     loop {
         if stop.swap(false, Ordering::SeqCst) {
             client.stop(StopMode::Resumable);
@@ -54,6 +56,9 @@ fn bot() {
             Ok(_) | Err(PollError::Interrupted) => {}
             Err(PollError::Closed) => break,
             Err(error) => panic!("{error}"),
+        }
+        if !events.is_empty() && bug.exists() {
+            std::process::exit(3);
         }
         let mut lines = String::new();
         for event in events.iter().filter(|event| event.kind == EventKind::Dispatch) {
@@ -300,6 +305,20 @@ async fn workers_that_die_or_hang_come_back() {
     assert_eq!(world.identifies(), 8, "all have resumed");
     let log = fs::read_to_string(world.directory.path().join("c/worker-2.log")).expect("a log");
     assert!(log.contains("running 1 test"), "{log}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_bot_is_braked() {
+    let mut world = World::new(&["--workers", "1"]).await;
+    let bug = world.directory.path().join("taken/bug");
+    fs::write(&bug, "").expect("room");
+    let braked = world.line("for the 5th time within a minute of its start");
+    assert!(braked.contains("exit code 3") && braked.contains("or on SIGHUP"), "{braked}");
+    assert_eq!(world.identifies(), 8, "it went on with its sessions each time");
+    fs::remove_file(&bug).expect("it is there");
+    kill(Pid::from_raw(world.cluster.id().cast_signed()), Signal::SIGHUP).expect("it runs");
+    world.line("done in ");
     world.end().await;
 }
 

@@ -498,7 +498,7 @@ async fn the_shards_of_a_killed_process_go_on_elsewhere(backend: Backend) {
     bot.end(processes).await;
 }
 
-/// A process is stopped with a full queue, for so long that others take its shards, and goes on.
+/// Scenario 71: a process is stopped with a full queue, for so long that others take its shards, and goes on.
 async fn who_wakes_too_late_delivers_nothing(backend: Backend) {
     let bot = Bot::leased(backend.url()).await;
     let mut processes: Vec<Process> = (0..2).map(|_| bot.process()).collect();
@@ -533,7 +533,7 @@ async fn who_wakes_too_late_delivers_nothing(backend: Backend) {
     bot.end(processes).await;
 }
 
-/// The second of two processes with the same shards waits, and is refused. Once the first is gone, even killed,
+/// Scenario 71: the second of two processes with the same shards waits, and is refused. Once the first is gone, even killed,
 /// nobody waits.
 async fn two_with_the_same_shards_are_found_out(backend: Backend) {
     let keys = json!({

@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use shardwright_sim::{Cut, Options, Rule, Seen, Server, Simulator, Target, ViolationRecord};
+use shardwright_sim::{
+    Cut, Options, RestRecord, Rule, Seen, Server, Simulator, Target, ViolationRecord,
+};
 use tokio::time::timeout;
 
 use crate::build::{compile, library_dir, run};
@@ -394,7 +396,9 @@ fn guilds_are_counted(watch: Watch) {
     let bots = ["0-1/4", "2/4", "3/4"].map(start);
     world.wait_until(|seen| seen.counts.readies == 4);
     // The others say how they are doing every three seconds; until then the table is not complete.
+    let mut rounds = 0;
     let (asked, total) = loop {
+        rounds += 1;
         let guild = simulator.guilds_of_shard(2, 4)[0];
         simulator
             .post_message(simulator.text_channels(guild)[0], None, "!guilds")
@@ -407,6 +411,12 @@ fn guilds_are_counted(watch: Watch) {
         if asked == "8 guilds, say 3 processes" && words[2..6] == ["4", "of", "4", "8"] {
             break (asked, total);
         }
+        // Its message, too: one after the other, however fast the processes answer.
+        world.wait_until(|seen| {
+            let posted =
+                |call: &&RestRecord| call.path.ends_with("/messages") && call.status == 200;
+            seen.rest.iter().filter(posted).count() == rounds
+        });
     };
     assert!(total.starts_with("3 processes "), "{total}");
     world.wait_until(|seen| {

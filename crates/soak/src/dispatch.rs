@@ -1,5 +1,7 @@
 //! The host takes a dispatch.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -8,6 +10,9 @@ use shardwright::queue::{Event, FLAG_REPLAYED};
 use crate::came::{Came, SessionLog};
 use crate::host::Host;
 use crate::trouble::UNNUMBERED;
+
+/// How long what a half-dead session holds back may belong to a reshard that is over.
+const AFTERMATH: Duration = Duration::from_secs(10 * 60);
 
 impl Host<'_> {
     /// A dispatch: the next of its session, and nothing else.
@@ -101,9 +106,12 @@ impl Host<'_> {
     fn numbered(&mut self, event: &Event, number: Option<u64>) -> Result<(), String> {
         let Some(number) = number else { return Ok(()) };
         let life = (self.restarts.len(), self.world.keeps.unwrap_or_default());
-        // A session that is half dead answers heartbeats, and what it brings late comes after the other set's.
-        let overtaken = !self.resharding.is_empty() && self.world.stalls(self.simulator.now());
-        self.numbers.add(number, event.guild_id, is_replayed(event), life, overtaken)
+        // It answers heartbeats, so that nobody can know what it holds back.
+        let now = self.simulator.now();
+        let switched = self.switches.last().is_some_and(|(at, _)| now < *at + AFTERMATH);
+        let is_resharded = switched || !self.resharding.is_empty();
+        let is_half_dead = is_resharded && self.world.stalls(now);
+        self.numbers.add(number, event.guild_id, is_replayed(event), life, is_half_dead)
     }
 }
 

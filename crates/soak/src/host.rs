@@ -29,6 +29,9 @@ const MAX_PROBLEMS: usize = 20;
 /// A session that was known for less than this when its host died may not be stored yet.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// A client that wakes takes so long to note that it lives.
+const WAKE: Duration = Duration::from_secs(1);
+
 /// A client that did not run for longer than this does not try to resume.
 const STALE: Duration = Duration::from_secs(14 * 60);
 
@@ -86,6 +89,8 @@ pub(crate) struct Host<'a> {
     pub(crate) restarts: Vec<Duration>,
     /// When it died.
     pub(crate) died: Vec<Duration>,
+    /// When its machine last stood still: from, to.
+    pub(crate) froze: Option<(Duration, Duration)>,
     /// The largest queue that was seen.
     pub(crate) events_max: usize,
     pub(crate) bytes_max: usize,
@@ -126,6 +131,7 @@ impl<'a> Host<'a> {
             gave_up: BTreeSet::new(),
             restarts: Vec::new(),
             died: Vec::new(),
+            froze: None,
             events_max: 0,
             bytes_max: 0,
             digest: DefaultHasher::new(),
@@ -170,7 +176,12 @@ impl<'a> Host<'a> {
             self.client.save_sessions();
         }
         let now = self.simulator.now();
-        let is_stale = self.stopping.is_some_and(|since| now > since + STALE);
+        // One that stopped as its machine woke had been away since before that.
+        let awake_until = |since: Duration| match self.froze {
+            Some((from, to)) if since <= to + WAKE => from,
+            _ => since,
+        };
+        let is_stale = self.stopping.is_some_and(|since| now > awake_until(since) + STALE);
         for log in self.sessions.values_mut() {
             log.last = 0;
             log.given_up |= self.closes || self.disk.is_none() || is_stale;

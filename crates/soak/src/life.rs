@@ -251,7 +251,9 @@ impl<'a> Life<'a> {
             What::Frozen => {
                 let from = self.simulator.now();
                 advance(lasts).await;
-                self.freezes.push(Freeze { from, to: self.simulator.now() });
+                let to = self.simulator.now();
+                self.freezes.push(Freeze { from, to });
+                self.host.froze = Some((from, to));
             }
         }
     }

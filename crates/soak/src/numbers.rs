@@ -19,8 +19,8 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Notes one: it is new and, unless others `may_overtake` it, the next of its guild; or, with `at_least_once`
-    /// after a restart, one that came before.
+    /// Notes one: it is new and the next of its guild; or, with `at_least_once` after a restart, one that came before.
+    /// What a session brings that `is_half_dead` amid a reshard comes late, and may come again.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -30,9 +30,12 @@ impl Numbers {
         guild_id: u64,
         is_replayed: bool,
         (life, delivery): (usize, Delivery),
-        may_overtake: bool,
+        is_half_dead: bool,
     ) -> Result<(), String> {
         if let Some(first) = self.lives.get(&number) {
+            if is_half_dead {
+                return Ok(());
+            }
             let may_repeat = delivery == Delivery::AtLeastOnce || self.cut_short.contains(first);
             if may_repeat && *first < life && is_replayed {
                 return Ok(());
@@ -41,7 +44,7 @@ impl Numbers {
         }
         self.lives.insert(number, life);
         let last = self.last_of_guild.insert(guild_id, number).unwrap_or(0);
-        if number < last && !may_overtake {
+        if number < last && !is_half_dead {
             return Err(format!("event {number} of guild {guild_id} came after {last}"));
         }
         Ok(())

@@ -45,6 +45,8 @@ impl Life<'_> {
             let until = Instant::now() + 3 * interval;
             while Instant::now() < until || !self.host.is_ready() {
                 self.host.poll();
+                // What a machine that stood still until now finds when it looks.
+                self.mend();
                 if Instant::now() > deadline + RECOVERY || !self.host.problems.is_empty() {
                     self.host.problem("a shard was lost again without a trouble");
                     return;
@@ -60,12 +62,7 @@ impl Life<'_> {
     async fn until_well(&mut self, deadline: Instant) {
         while !self.host.is_ready() || !self.host.open.is_empty() {
             self.host.poll();
-            // A person has mended what was wrong.
-            while let Some((shard, _)) = self.host.fatal.pop_first() {
-                if shard < self.host.shard_total().unwrap_or(self.world.shards) {
-                    self.host.restart_shard(shard, false);
-                }
-            }
+            self.mend();
             if !self.host.problems.is_empty() {
                 return;
             }
@@ -78,6 +75,15 @@ impl Life<'_> {
                 return;
             }
             sleep_until(Instant::now() + self.world.poll_every).await;
+        }
+    }
+
+    /// A person mends what is wrong.
+    fn mend(&mut self) {
+        while let Some((shard, _)) = self.host.fatal.pop_first() {
+            if shard < self.host.shard_total().unwrap_or(self.world.shards) {
+                self.host.restart_shard(shard, false);
+            }
         }
     }
 

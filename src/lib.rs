@@ -18,6 +18,7 @@ mod histogram;
 pub mod identify;
 mod log;
 mod metrics;
+pub mod process;
 pub mod protocol;
 pub mod queue;
 pub mod rest;

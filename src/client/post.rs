@@ -57,7 +57,7 @@ const WORKER: &str = "worker:";
 const REGISTER_EVERY: Duration = Duration::from_secs(3);
 
 /// Patience with the backplane when the client stops: its record ends by itself, too.
-const FAREWELL: Duration = Duration::from_millis(500);
+pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The post office of one client.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::shared::{Shared, lock};
 use crate::backplane::jobs::JobCounts;
 use crate::backplane::{Backplane, Trouble};
 use crate::config::MAX_CONSUMED_QUEUES;
+use crate::process::host_name;
 use crate::sessions::wall_ms;
 use crate::shard::GuildCounts;
 
@@ -253,14 +254,6 @@ pub(super) fn read(records: &[String]) -> Vec<Record> {
 /// What a dashboard shows of a rate.
 fn two_digits(rate: f64) -> f64 {
     (rate * 100.0).round() / 100.0
-}
-
-/// What this machine calls itself.
-pub(super) fn host_name() -> String {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let name = kernel.ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "unknown" } else { name }.to_owned()
 }
 
 #[cfg(test)]

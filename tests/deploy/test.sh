@@ -8,12 +8,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 prefix=${1:-$root/target/capi}
-: "${SHARDWRIGHT_LIBRARY:=$prefix/lib/libshardwright.so}"
-: "${SHARDWRIGHT_PROGRAM:=$prefix/bin/shardwright}"
-export SHARDWRIGHT_LIBRARY SHARDWRIGHT_PROGRAM
-for file in "$SHARDWRIGHT_LIBRARY" "$SHARDWRIGHT_PROGRAM"; do
-    [ -f "$file" ] || { echo "There is no $file; run \`make install PREFIX=target/capi\` first." >&2; exit 1; }
-done
+. "$root/scripts/installed.sh"
 "$root/scripts/setup.sh" deploy
 
 folder=$root/target/deploy

@@ -13,6 +13,7 @@ mod sim;
 mod sizing;
 mod soak;
 mod top;
+mod view;
 
 use std::process::ExitCode;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use shardwright::process::began_at;
 use shardwright::queue::{EventKind, FLAG_REPLAYED, PollError};
 use shardwright::shard::StopMode;
 use shardwright::transport::Tcp;
@@ -231,12 +232,6 @@ impl Drop for World {
     }
 }
 
-/// Whether a process runs: not if only its body is there, which nobody has taken away.
-fn runs(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
 /// This program, as a bot.
 fn bot_command() -> Vec<String> {
     let program = std::env::current_exe().expect("this process has a file");
@@ -350,7 +345,8 @@ async fn a_cluster_that_was_killed_leaves_nothing_behind() {
     world.cluster = next;
     world.line("left 2 workers behind");
     world.line("8 of 8 shards are ready");
-    assert!(!left.iter().any(|pid| runs(*pid)), "they have ended");
+    let runs = |pid: &Pid| began_at(pid.as_raw().cast_unsigned()).is_some();
+    assert!(!left.iter().any(runs), "they have ended");
     assert_eq!(world.identifies(), 8, "all have resumed");
     world.end().await;
 }

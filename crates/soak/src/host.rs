@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::at::At;
 use crate::came::SessionLog;
 use crate::disk::Disk;
+use crate::life::Freeze;
 use crate::network::Weather;
 use crate::numbers::Numbers;
 use crate::world::World;
@@ -89,8 +90,8 @@ pub(crate) struct Host<'a> {
     pub(crate) restarts: Vec<Duration>,
     /// When it died.
     pub(crate) died: Vec<Duration>,
-    /// When its machine last stood still: from, to.
-    pub(crate) froze: Option<(Duration, Duration)>,
+    /// When its machine stood still.
+    pub(crate) freezes: Vec<Freeze>,
     /// The largest queue that was seen.
     pub(crate) events_max: usize,
     pub(crate) bytes_max: usize,
@@ -131,7 +132,7 @@ impl<'a> Host<'a> {
             gave_up: BTreeSet::new(),
             restarts: Vec::new(),
             died: Vec::new(),
-            froze: None,
+            freezes: Vec::new(),
             events_max: 0,
             bytes_max: 0,
             digest: DefaultHasher::new(),
@@ -177,8 +178,8 @@ impl<'a> Host<'a> {
         }
         let now = self.simulator.now();
         // One that stopped as its machine woke had been away since before that.
-        let awake_until = |since: Duration| match self.froze {
-            Some((from, to)) if since <= to + WAKE => from,
+        let awake_until = |since: Duration| match self.freezes.last() {
+            Some(freeze) if since <= freeze.to + WAKE => freeze.from,
             _ => since,
         };
         let is_stale = self.stopping.is_some_and(|since| now > awake_until(since) + STALE);

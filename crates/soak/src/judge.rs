@@ -45,13 +45,7 @@ const RESTART_MEMORY: Duration = Duration::from_secs(5);
 const MANY: usize = 60;
 
 /// Notes what was broken as problems of the host.
-pub(crate) fn judge(
-    host: &mut Host<'_>,
-    world: &World,
-    simulator: &Simulator,
-    weather: &Weather,
-    freezes: &[Freeze],
-) {
+pub(crate) fn judge(host: &mut Host<'_>, world: &World, simulator: &Simulator, weather: &Weather) {
     let mut problems = Vec::new();
     simulator.look(|seen| {
         if world.reshards.is_some() {
@@ -64,7 +58,7 @@ pub(crate) fn judge(
         budget_kept(world, host, seen, &mut problems);
         first_beats_spread(seen, &mut problems);
         for violation in &seen.violations {
-            if !excused(violation, world, seen, freezes, &host.restarts) {
+            if !excused(violation, world, seen, &host.freezes, &host.restarts) {
                 problems.push(describe(violation));
             }
         }

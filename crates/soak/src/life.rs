@@ -119,7 +119,6 @@ pub(crate) struct Life<'a> {
     pub(crate) began: Instant,
     /// Until when the host looks at nothing.
     pub(crate) stalled_until: Instant,
-    freezes: Vec<Freeze>,
     rng: fastrand::Rng,
 }
 
@@ -135,7 +134,6 @@ impl<'a> Life<'a> {
             weather,
             began,
             stalled_until: began,
-            freezes: Vec::new(),
             rng: fastrand::Rng::with_seed(world.seed),
         }
     }
@@ -147,7 +145,7 @@ impl<'a> Life<'a> {
         self.recover().await;
         let end = self.simulator.now();
         if self.host.problems.is_empty() {
-            judge::judge(&mut self.host, self.world, &self.simulator, &self.weather, &self.freezes);
+            judge::judge(&mut self.host, self.world, &self.simulator, &self.weather);
         }
         self.end().await;
         for panic in PANICS.take().unwrap_or_default() {
@@ -252,8 +250,7 @@ impl<'a> Life<'a> {
                 let from = self.simulator.now();
                 advance(lasts).await;
                 let to = self.simulator.now();
-                self.freezes.push(Freeze { from, to });
-                self.host.froze = Some((from, to));
+                self.host.freezes.push(Freeze { from, to });
             }
         }
     }

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::whereabouts::Whereabouts;
 use super::{Leases, ranges};
 use crate::backplane::leases::{Answer, Ask, Held, Standing, TakenBy, Wants};
-use crate::client::post::Post;
+use crate::client::post::{FAREWELL, Post};
 use crate::client::shared::{Shared, Stage, lock};
 use crate::client::startup::Plan;
 use crate::queue::NO_SHARD;
@@ -24,19 +24,14 @@ const START_PATIENCE: Duration = Duration::from_millis(500);
 /// Time between two looks whether the other process is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Patience with the backplane at the end.
-const FAREWELL: Duration = Duration::from_millis(500);
-
 impl Leases {
     /// What is asked for shards of the client's own.
-    fn ask_for(&self, worker: &str, shard_total: u32, shards: Vec<u32>, gone: Vec<String>) -> Ask {
+    fn ask_for(&self, post: &Post, shard_total: u32, shards: Vec<u32>, gone: Vec<String>) -> Ask {
         let held = {
             let view = lock(&self.view);
             if view.claimed.0 == shard_total { view.claimed.1.clone() } else { Vec::new() }
         };
-        let (worker, whereabouts) = (worker.to_owned(), self.here.to_json());
-        let wants = Wants::These { shards, gone };
-        Ask { worker, whereabouts, shard_total, ttl: self.ttl, held, wants }
+        self.ask(post, shard_total, held, Wants::These { shards, gone })
     }
 
     /// Notes what is held by now.
@@ -54,7 +49,7 @@ impl Shared {
         let mut gone = Vec::new();
         let mut is_told = false;
         loop {
-            let ask = leases.ask_for(post.worker(), total, plan.ids.clone(), gone.clone());
+            let ask = leases.ask_for(post, total, plan.ids.clone(), gone.clone());
             let answer = tokio::select! {
                 biased;
                 answer = post.hold(&ask) => answer,
@@ -129,7 +124,7 @@ impl Shared {
                 // They were resharded. What is not given back ends by itself.
                 let _ = post.release(total_before, &held_before, false).await;
             }
-            let ask = leases.ask_for(post.worker(), total, shards, Vec::new());
+            let ask = leases.ask_for(post, total, shards, Vec::new());
             let Ok(Answer::Standing(Standing { held, taken, .. })) = post.hold(&ask).await else {
                 continue;
             };
@@ -163,7 +158,7 @@ impl Shared {
             (total, held.into_iter().chain(leased).collect::<Vec<_>>())
         };
         let farewell = async {
-            if self.post.as_ref().is_some_and(|post| post.trouble().is_none()) {
+            if post.trouble().is_none() {
                 match post.release(total, &held, true).await {
                     Ok(()) => post.nudge().await,
                     Err(trouble) => debug!("leases end by themselves: {trouble}"),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::{Leases, ranges};
-use crate::backplane::leases::{Answer, Ask, Held, Standing, Wants};
+use crate::backplane::leases::{Answer, Held, Standing, Wants};
 use crate::client::crew::Crew;
 use crate::client::keeper::Resumed;
 use crate::client::post::Post;
@@ -128,7 +128,7 @@ impl Shared {
             }
         };
         loop {
-            let ask = leases.ask_for_share(post, plan.total.get(), Vec::new(), false);
+            let ask = leases.ask(post, plan.total.get(), Vec::new(), Wants::Share { takes: false });
             match post.hold(&ask).await {
                 Ok(Answer::Standing(Standing { workers, .. })) => {
                     post.nudge().await;
@@ -248,15 +248,6 @@ impl Shared {
     }
 }
 
-impl Leases {
-    /// What is asked for a share.
-    fn ask_for_share(&self, post: &Post, shard_total: u32, held: Vec<Held>, takes: bool) -> Ask {
-        let (worker, whereabouts) = (post.worker().to_owned(), self.here.to_json());
-        let wants = Wants::Share { takes };
-        Ask { worker, whereabouts, shard_total, ttl: self.ttl, held, wants }
-    }
-}
-
 impl Holder {
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
@@ -294,15 +285,21 @@ impl Holder {
         }
     }
 
+    /// Leases of shards that run, and of those that stop and are not lost.
+    fn ours(&self) -> impl Iterator<Item = (u32, &Arc<Lease>)> {
+        let held = self.held.iter().map(|(shard_id, lease)| (*shard_id, lease));
+        let leaving = self.leaving.iter().filter(|(_, it)| !it.is_lost);
+        held.chain(leaving.map(|(shard_id, it)| (*shard_id, &it.lease)))
+    }
+
     /// Asks the backplane; if it answered, when the next lease of another process ends.
     async fn renew(&mut self, post: &Post, leases: &Leases) -> Option<Duration> {
         let asked_at = Moment::now();
-        let leaving = self.leaving.iter().filter(|(_, it)| !it.is_lost);
-        let leaving = leaving.map(|(shard_id, it)| (*shard_id, Arc::clone(&it.lease)));
-        let held = self.held.iter().map(|(shard_id, lease)| (*shard_id, Arc::clone(lease)));
-        let known: BTreeMap<u32, Arc<Lease>> = held.chain(leaving).collect();
+        let known: BTreeMap<u32, Arc<Lease>> =
+            self.ours().map(|(shard_id, lease)| (shard_id, Arc::clone(lease))).collect();
         let held = known.iter().map(|(&shard_id, lease)| Held { shard_id, token: lease.token() });
-        let ask = leases.ask_for_share(post, self.plan.total.get(), held.collect(), true);
+        let ask =
+            leases.ask(post, self.plan.total.get(), held.collect(), Wants::Share { takes: true });
         let standing = match post.hold(&ask).await {
             Ok(Answer::Standing(standing)) => standing,
             Ok(Answer::OtherTotal(total)) => {
@@ -408,11 +405,7 @@ impl Holder {
     /// Leases that have ended by themselves.
     fn drop_ended(&mut self) {
         let now = Moment::now();
-        let leaving = self.leaving.iter().filter(|(_, it)| !it.is_lost);
-        let leaving = leaving.map(|(shard_id, it)| (*shard_id, &it.lease));
-        let held = self.held.iter().map(|(shard_id, lease)| (*shard_id, lease));
-        let is_over = |lease: &Lease| lease.is_over(now);
-        let ended = held.chain(leaving).filter(|(_, lease)| is_over(lease));
+        let ended = self.ours().filter(|(_, lease)| lease.is_over(now));
         let ended: Vec<u32> = ended.map(|(shard_id, _)| shard_id).collect();
         for shard_id in ended {
             self.lose(shard_id, "it could not be renewed in time");

@@ -18,8 +18,10 @@ use tokio::sync::Notify;
 
 pub(super) use self::hold::Order;
 use self::whereabouts::Whereabouts;
+use super::post::Post;
+use super::ranges::shard_ranges;
 use super::shared::{Shared, lock};
-use crate::backplane::leases::Held;
+use crate::backplane::leases::{Ask, Held, Wants};
 use crate::config::{Config, Shards};
 use crate::health::LeaseOverview;
 
@@ -62,6 +64,12 @@ impl Leases {
     /// Somebody came, or gave something back.
     pub(super) fn nudge(&self) {
         self.nudged.notify_one();
+    }
+
+    /// What is asked of the backplane.
+    fn ask(&self, post: &Post, shard_total: u32, held: Vec<Held>, wants: Wants) -> Ask {
+        let (worker, whereabouts) = (post.worker().to_owned(), self.here.to_json());
+        Ask { worker, whereabouts, shard_total, ttl: self.ttl, held, wants }
     }
 
     /// How long a lease counts here.
@@ -107,18 +115,9 @@ impl Shared {
 fn ranges(shards: impl IntoIterator<Item = u32>) -> String {
     /// The rest is only counted.
     const SHOWN: usize = 10;
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for shard_id in shards {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == shard_id => *last = shard_id,
-            _ => ranges.push((shard_id, shard_id)),
-        }
-    }
+    let ranges = shard_ranges(shards);
     let more = if ranges.len() > SHOWN { ", …" } else { "" };
-    let shown = ranges.iter().take(SHOWN).map(|(first, last)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
-    });
-    shown.collect::<Vec<_>>().join(", ") + more
+    ranges[..ranges.len().min(SHOWN)].join(", ") + more
 }
 
 #[cfg(test)]

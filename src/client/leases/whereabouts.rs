@@ -5,7 +5,7 @@ use std::fs::{read_link, read_to_string};
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::worker::host_name;
+use crate::process::{began_at, host_name};
 
 /// Where a worker is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,18 +59,6 @@ impl fmt::Display for Whereabouts {
         let host = if self.host.is_empty() { "an unknown host" } else { &self.host };
         write!(f, "pid {} on {host}", self.pid)
     }
-}
-
-/// When a process began; `None` when it is not there, or only its exit code waits for its parent.
-fn began_at(pid: u32) -> Option<u64> {
-    // Source: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html. The name may have anything in it.
-    const STARTTIME: usize = 22 - 3;
-    let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut words = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    if matches!(words.clone().next()?, "Z" | "X") {
-        return None;
-    }
-    words.nth(STARTTIME)?.parse().ok()
 }
 
 #[cfg(test)]

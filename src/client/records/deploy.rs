@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::moment_key;
 use crate::client::fleet::Fleet;
-use crate::client::worker::host_name;
+use crate::client::ranges::shard_ranges;
 use crate::config::{Config, Shards};
+use crate::process::host_name;
 use crate::shard::StopMode;
 
 /// One start.
@@ -51,7 +52,7 @@ impl Deploy {
         self.value["started_at_ms"] = json!(now_ms);
         if let Shards::Fixed { total, ids } = &config.shards {
             self.value["shard_total"] = json!(total);
-            self.value["shards"] = json!(ranges(ids));
+            self.value["shards"] = json!(shard_ranges(ids.iter().copied()).join(","));
         }
     }
 
@@ -59,7 +60,7 @@ impl Deploy {
     pub(super) fn ready(&mut self, now_ms: i64, fleet: &Fleet) {
         let ids: Vec<u32> = fleet.members.keys().copied().collect();
         self.value["shard_total"] = json!(fleet.total);
-        self.value["shards"] = json!(ranges(&ids));
+        self.value["shards"] = json!(shard_ranges(ids).join(","));
         self.value["ready_at_ms"] = json!(now_ms);
         let (mut resumed, mut identifies) = (0_u64, 0_u64);
         for member in fleet.members.values() {
@@ -80,28 +81,5 @@ impl Deploy {
             StopMode::Close => "close",
             StopMode::Abort => "abort",
         });
-    }
-}
-
-/// Shards as people write them: `0-7,9`.
-fn ranges(ids: &[u32]) -> String {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    let runs = ids.chunk_by(|id, next| id + 1 == *next).map(|run| match run {
-        [one] => one.to_string(),
-        _ => format!("{}-{}", run[0], run[run.len() - 1]),
-    });
-    runs.collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_are_written_as_ranges() {
-        assert_eq!(ranges(&[0, 1, 2, 3]), "0-3");
-        assert_eq!(ranges(&[9, 0, 1, 5, 7, 8]), "0-1,5,7-9");
-        assert_eq!(ranges(&[]), "");
     }
 }

@@ -6,12 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
 use shardwright::Config;
-use shardwright::client::Observer;
+use shardwright::process::host_name;
 use tokio::time::sleep;
 
 use super::layout::Range;
+use crate::view::{self, Queue, Shard, View, Worker as Seen};
 
 /// Time between two looks at the backplane.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -25,39 +25,9 @@ pub(crate) struct News(Arc<Mutex<Newest>>);
 
 #[derive(Debug, Default)]
 struct Newest {
-    workers: Vec<Report>,
+    workers: Vec<Seen>,
     /// Since when the backplane has answered every time. Who is not there may have come too late otherwise.
     since: Option<Instant>,
-}
-
-/// What one worker says of itself: part of the reply to `cluster_stats`.
-#[derive(Debug, Clone, Deserialize)]
-struct Report {
-    name: Option<String>,
-    host: String,
-    started_at_ms: i64,
-    shards: Vec<Shard>,
-    queue: Queue,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Shard {
-    #[serde(rename = "shard")]
-    id: u32,
-    state: String,
-    identifies: u64,
-    resumes: u64,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct Queue {
-    events: usize,
-    taken: u64,
-}
-
-#[derive(Deserialize)]
-struct ClusterStats {
-    workers: Vec<Report>,
 }
 
 impl News {
@@ -66,10 +36,8 @@ impl News {
     /// # Errors
     /// When that cannot be used.
     pub(crate) fn follow(config: &Config) -> Result<Self, shardwright::Error> {
-        let observer = Observer::new(config)?;
+        let observer = view::observe(config)?;
         let news = Self::default();
-        let connected = observer.clone();
-        tokio::spawn(async move { connected.stay_connected().await });
         let told = news.clone();
         tokio::spawn(async move {
             loop {
@@ -81,10 +49,10 @@ impl News {
     }
 
     fn note(&self, stats: Option<&[u8]>) {
-        let stats = stats.and_then(|stats| serde_json::from_slice::<ClusterStats>(stats).ok());
+        let stats = stats.and_then(|stats| std::str::from_utf8(stats).ok());
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match stats {
-            Some(ClusterStats { workers }) => {
+        match stats.and_then(|stats| View::read(stats).ok()) {
+            Some(View { workers, .. }) => {
                 newest.workers = workers;
                 newest.since.get_or_insert_with(Instant::now);
             }
@@ -97,6 +65,7 @@ impl News {
 #[derive(Debug)]
 pub(crate) struct Health {
     name: String,
+    host: String,
     range: Range,
     started_at_ms: i64,
     /// When it was to be seen last.
@@ -131,6 +100,7 @@ impl Health {
         let started_at_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(0);
         Self {
             name: name.to_owned(),
+            host: host_name(),
             range,
             started_at_ms,
             seen_at: None,
@@ -161,8 +131,7 @@ impl Health {
             let seconds = patience.as_secs();
             return Sign::Hung(format!("has taken no event for {seconds} s, and {events} wait"));
         }
-        let ready = report.shards.iter().filter(|shard| shard.state == "ready").count();
-        let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+        let ready = u32::try_from(report.ready()).unwrap_or(u32::MAX);
         if ready < self.range.count() {
             return Sign::Starting(ready);
         }
@@ -172,20 +141,14 @@ impl Health {
 
     /// Whether a report is by this life of this worker: others of that name may be on other machines, may have
     /// run before, or may be about to go because the shards are laid out anew.
-    fn is_by(&self, report: &Report) -> bool {
+    fn is_by(&self, report: &Seen) -> bool {
         /// A start is taken down in milliseconds.
         const SLACK_MS: i64 = 2;
-        report.name.as_ref() == Some(&self.name)
-            && report.host == host_name()
+        report.name() == self.name
+            && report.host == self.host
             && report.started_at_ms + SLACK_MS >= self.started_at_ms
-            && report.shards.iter().all(|shard| self.range.contains(shard.id))
+            && report.shards.iter().all(|shard| self.range.contains(shard.shard))
     }
-}
-
-/// What this machine calls itself.
-fn host_name() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]
@@ -194,16 +157,25 @@ mod tests {
 
     use super::*;
 
+    fn reply(workers: &[Value]) -> String {
+        let total = json!({"guilds": 0, "unavailable": 0, "members": 0, "events_per_second": 0.0});
+        json!({"total": total, "workers": workers}).to_string()
+    }
+
     fn stats(change: impl Fn(&mut Value)) -> News {
-        let shard =
-            |shard: u32| json!({"shard": shard, "state": "ready", "identifies": 0, "resumes": 1});
+        let shard = |shard: u32| {
+            json!({
+                "shard": shard, "state": "ready", "guilds": 0, "members": 0, "identifies": 0, "resumes": 1,
+            })
+        };
         let mut worker = json!({
-            "name": "worker 1", "host": host_name(), "started_at_ms": i64::MAX / 2,
-            "shards": [shard(2), shard(3)], "queue": {"events": 7, "taken": 1},
+            "worker": "9f86d081884c7d65", "name": "worker 1", "host": host_name(), "pid": 1,
+            "started_at_ms": i64::MAX / 2, "stage": "running", "shards": [shard(2), shard(3)],
+            "queue": {"events": 7, "taken": 1}, "guilds": 0, "events_per_second": 0.0,
         });
         change(&mut worker);
         let news = News::default();
-        news.note(Some(json!({"workers": [worker]}).to_string().as_bytes()));
+        news.note(Some(reply(&[worker]).as_bytes()));
         news
     }
 
@@ -256,7 +228,7 @@ mod tests {
         let mut health = health();
         let long_ago = Instant::now().checked_sub(2 * MISSING).expect("a machine that runs");
         let nobody = News::default();
-        nobody.note(Some(br#"{"workers":[]}"#));
+        nobody.note(Some(reply(&[]).as_bytes()));
         assert_eq!(health.look(&nobody, PATIENT), Sign::Silent, "it was never there");
         health.seen_at = Some(long_ago);
         assert_eq!(health.look(&nobody, PATIENT), Sign::Silent, "the backplane has only come back");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use shardwright::process::began_at;
 
 use super::say;
 
@@ -16,24 +17,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Leftovers {
     path: PathBuf,
-    written: String,
+    /// Who was noted last.
+    pids: Vec<u32>,
 }
 
 impl Leftovers {
     /// The list of a directory.
     pub(crate) fn of(directory: &Path) -> Self {
-        Self { path: directory.join("workers"), written: String::new() }
+        Self { path: directory.join("workers"), pids: Vec::new() }
     }
 
     /// Stops those in the list that still run, and kills those that do not stop in time.
     pub(crate) fn stop(&self, patience: Duration) {
         let list = fs::read_to_string(&self.path).unwrap_or_default();
         let processes = list.lines().filter_map(|line| {
-            let (pid, birth) = line.split_once(' ')?;
-            Some((pid.parse().ok()?, birth.to_owned()))
+            let (pid, began) = line.split_once(' ')?;
+            Some((pid.parse().ok()?, began.parse().ok()?))
         });
-        let mut left: Vec<(i32, String)> = processes.collect();
-        left.retain(|(pid, birth)| birth_of(*pid).as_ref() == Some(birth));
+        let runs = |(pid, began): &(u32, u64)| began_at(*pid) == Some(*began);
+        let mut left: Vec<(u32, u64)> = processes.filter(runs).collect();
         if left.is_empty() {
             return;
         }
@@ -41,11 +43,12 @@ impl Leftovers {
             "the cluster before this one left {} workers behind, which are told to stop",
             left.len()
         ));
-        let signal_all = |left: &[(i32, String)], signal| {
+        let signal_all = |left: &[(u32, u64)], signal| {
             for (pid, _) in left {
+                let pid = Pid::from_raw(pid.cast_signed());
                 let _ = match signal {
-                    Signal::SIGKILL => killpg(Pid::from_raw(*pid), signal),
-                    signal => kill(Pid::from_raw(*pid), signal),
+                    Signal::SIGKILL => killpg(pid, signal),
+                    signal => kill(pid, signal),
                 };
             }
         };
@@ -53,38 +56,23 @@ impl Leftovers {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline && !left.is_empty() {
             std::thread::sleep(LOOK_EVERY);
-            left.retain(|(pid, birth)| birth_of(*pid).as_ref() == Some(birth));
+            left.retain(runs);
         }
         signal_all(&left, Signal::SIGKILL);
     }
 
     /// Notes who runs now, if that has changed.
     pub(crate) fn note(&mut self, pids: impl Iterator<Item = u32>) {
-        let line = |pid: u32| {
-            let birth = birth_of(pid.cast_signed())?;
-            Some(format!("{pid} {birth}\n"))
-        };
-        let list: String = pids.filter_map(line).collect();
-        if list != self.written {
-            // With a full disk there is no list: then a killed cluster's workers are found by hand.
-            let _ = fs::write(&self.path, &list);
-            self.written = list;
+        let pids: Vec<u32> = pids.collect();
+        if pids == self.pids {
+            return;
         }
+        let line = |pid: &u32| Some(format!("{pid} {}\n", began_at(*pid)?));
+        let list: String = pids.iter().filter_map(line).collect();
+        // With a full disk there is no list: then a killed cluster's workers are found by hand.
+        let _ = fs::write(&self.path, list);
+        self.pids = pids;
     }
-}
-
-/// When a process was born, in the kernel's ticks: the same pid at another time is another process. `None` if
-/// there is none, or only its body.
-///
-/// Source: <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>.
-fn birth_of(pid: i32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may have blanks and brackets in it; what follows has none.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?;
-    // The 22nd field, and the state is the third.
-    let birth = fields.nth(18)?;
-    (!matches!(state, "Z" | "X")).then(|| birth.to_owned())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use super::line::{Line, Look, Table};
-use super::view::{Jobs, Shard, View, Worker};
 use crate::plan::thousands;
+use crate::view::{Jobs, Shard, View, Worker};
 
 /// Room for a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

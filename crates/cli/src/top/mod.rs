@@ -6,7 +6,6 @@
 mod frame;
 mod line;
 mod screen;
-mod view;
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
@@ -22,8 +21,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::frame::{Size, frame};
 use self::screen::{Keys, Screen};
-use self::view::View;
 use crate::interrupt::interrupted;
+use crate::view::{self, View};
 
 /// Time between two looks. Workers say every three seconds how they are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -133,10 +132,7 @@ fn observe(place: &Place) -> anyhow::Result<Bot> {
             path.display()
         );
     }
-    let observer = Observer::new(&config)?;
-    let connected = observer.clone();
-    tokio::spawn(async move { connected.stay_connected().await });
-    Ok(Bot(observer))
+    Ok(Bot(view::observe(&config)?))
 }
 
 impl Bot {

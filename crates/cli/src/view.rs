@@ -5,78 +5,94 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde::Deserialize;
+use shardwright::client::{Observer, shard_ranges};
+use shardwright::{Config, Error};
 
 /// A bot.
 #[derive(Debug, Deserialize)]
-pub(super) struct View {
-    pub(super) total: Total,
+pub(crate) struct View {
+    pub(crate) total: Total,
     /// The queues of jobs that somebody consumes.
     #[serde(default)]
-    pub(super) jobs: BTreeMap<String, Jobs>,
-    pub(super) workers: Vec<Worker>,
+    pub(crate) jobs: BTreeMap<String, Jobs>,
+    pub(crate) workers: Vec<Worker>,
 }
 
 /// All of it together.
 #[derive(Debug, Deserialize)]
-pub(super) struct Total {
+pub(crate) struct Total {
     /// The number of shards of the bot, once it is known.
-    pub(super) shard_total: Option<u32>,
-    pub(super) guilds: u64,
-    pub(super) unavailable: u64,
-    pub(super) members: u64,
-    pub(super) events_per_second: f64,
+    pub(crate) shard_total: Option<u32>,
+    pub(crate) guilds: u64,
+    pub(crate) unavailable: u64,
+    pub(crate) members: u64,
+    pub(crate) events_per_second: f64,
 }
 
 /// Jobs of one queue.
 #[derive(Debug, Deserialize)]
-pub(super) struct Jobs {
-    pub(super) waiting: u64,
-    pub(super) running: u64,
-    pub(super) dead: u64,
+pub(crate) struct Jobs {
+    pub(crate) waiting: u64,
+    pub(crate) running: u64,
+    pub(crate) dead: u64,
 }
 
 /// One of its processes.
 #[derive(Debug, Deserialize)]
-pub(super) struct Worker {
+pub(crate) struct Worker {
     worker: String,
     #[serde(default)]
     name: Option<String>,
-    pub(super) host: String,
-    pub(super) pid: u32,
-    pub(super) started_at_ms: i64,
-    pub(super) stage: String,
-    pub(super) shards: Vec<Shard>,
+    pub(crate) host: String,
+    pub(crate) pid: u32,
+    pub(crate) started_at_ms: i64,
+    pub(crate) stage: String,
+    pub(crate) shards: Vec<Shard>,
     #[serde(default)]
-    pub(super) queue: Queue,
-    pub(super) guilds: u64,
-    pub(super) events_per_second: f64,
+    pub(crate) queue: Queue,
+    pub(crate) guilds: u64,
+    pub(crate) events_per_second: f64,
 }
 
 /// Events that wait for its host.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Queue {
-    pub(super) events: u64,
+pub(crate) struct Queue {
+    pub(crate) events: u64,
+    /// Events that the host has taken since its start.
+    #[serde(default)]
+    pub(crate) taken: u64,
 }
 
 /// One of its shards.
 #[derive(Debug, Deserialize)]
-pub(super) struct Shard {
-    pub(super) shard: u32,
-    pub(super) state: String,
-    pub(super) guilds: u64,
-    pub(super) members: u64,
+pub(crate) struct Shard {
+    pub(crate) shard: u32,
+    pub(crate) state: String,
+    pub(crate) guilds: u64,
+    pub(crate) members: u64,
     #[serde(default)]
-    pub(super) latency_ms: Option<u64>,
+    pub(crate) latency_ms: Option<u64>,
     #[serde(default)]
-    pub(super) events: u64,
+    pub(crate) events: u64,
     #[serde(default)]
-    pub(super) identifies: u64,
+    pub(crate) identifies: u64,
     #[serde(default)]
-    pub(super) resumes: u64,
+    pub(crate) resumes: u64,
     #[serde(default)]
-    pub(super) reconnects: u64,
+    pub(crate) reconnects: u64,
     #[serde(default)]
-    pub(super) last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
+}
+
+/// What looks at the backplane of a config, and stays connected to it.
+///
+/// # Errors
+/// When that cannot be used.
+pub(crate) fn observe(config: &Config) -> Result<Observer, Error> {
+    let observer = Observer::new(config)?;
+    let connected = observer.clone();
+    tokio::spawn(async move { connected.stay_connected().await });
+    Ok(observer)
 }
 
 impl View {
@@ -84,7 +100,7 @@ impl View {
     ///
     /// # Errors
     /// When the library says it in another way than this program knows.
-    pub(super) fn read(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn read(text: &str) -> anyhow::Result<Self> {
         let mut view: Self =
             serde_json::from_str(text).context("what the workers say cannot be read")?;
         let first = |worker: &Worker| {
@@ -95,7 +111,7 @@ impl View {
     }
 
     /// Every shard of the bot, with who runs it: nobody, one worker, or more while one takes over.
-    pub(super) fn shards(&self) -> Vec<Vec<(&Worker, &Shard)>> {
+    pub(crate) fn shards(&self) -> Vec<Vec<(&Worker, &Shard)>> {
         let all = self
             .workers
             .iter()
@@ -110,51 +126,36 @@ impl View {
     }
 
     /// The mean and the highest latency of its shards.
-    pub(super) fn latency_ms(&self) -> Option<(u64, u64)> {
+    pub(crate) fn latency_ms(&self) -> Option<(u64, u64)> {
         latency_ms(self.workers.iter().flat_map(|worker| &worker.shards))
     }
 
     /// Events that wait for hosts.
-    pub(super) fn queue_events(&self) -> u64 {
+    pub(crate) fn queue_events(&self) -> u64 {
         self.workers.iter().map(|worker| worker.queue.events).sum()
     }
 }
 
 impl Worker {
     /// What people call it.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.worker)
     }
 
     /// The mean and the highest latency of its shards.
-    pub(super) fn latency_ms(&self) -> Option<(u64, u64)> {
+    pub(crate) fn latency_ms(&self) -> Option<(u64, u64)> {
         latency_ms(&self.shards)
     }
 
     /// Its shards that are ready.
-    pub(super) fn ready(&self) -> usize {
+    pub(crate) fn ready(&self) -> usize {
         self.shards.iter().filter(|shard| shard.state == "ready").count()
     }
 
     /// Its shards as ranges: `0-3,7`.
-    pub(super) fn ranges(&self) -> String {
-        let mut ids: Vec<u32> = self.shards.iter().map(|shard| shard.shard).collect();
-        ids.sort_unstable();
-        let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for id in ids {
-            match ranges.last_mut() {
-                Some((_, to)) if *to + 1 == id => *to = id,
-                _ => ranges.push((id, id)),
-            }
-        }
-        let told = |&(from, to): &(u32, u32)| {
-            if from == to { from.to_string() } else { format!("{from}-{to}") }
-        };
-        if ranges.is_empty() {
-            "-".to_owned()
-        } else {
-            ranges.iter().map(told).collect::<Vec<_>>().join(",")
-        }
+    pub(crate) fn ranges(&self) -> String {
+        let ranges = shard_ranges(self.shards.iter().map(|shard| shard.shard));
+        if ranges.is_empty() { "-".to_owned() } else { ranges.join(",") }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Gateway commands for shards that another process runs: sent there over the backplane, and the reply
+//! Commands for shards that another process runs: sent there over the backplane, and the reply
 //! sent back.
 //!
 //! The owner of a shard is who says in its record that it runs it. It takes a command as if its own host
@@ -19,7 +19,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::command::{Command, Route};
-use super::fleet::Fleet;
 use super::post::{self, Post};
 use super::replies::{Return, ReturnAddress};
 use super::shared::{Shared, Stage, lock};
@@ -30,6 +29,9 @@ use crate::protocol::shard_for_guild;
 
 /// Time between two looks whether the owner is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Patience with a reshard: identifies may wait for their windows.
+const RESHARD_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// What a reply takes on its way, beyond what the command may take.
 const WAY: Duration = Duration::from_secs(5);
@@ -51,12 +53,17 @@ pub(super) struct Forward {
 impl Forward {
     /// How a command gets to the shards that it is for; `None` when it is not for others. `text` is the
     /// command as the host wrote it.
-    pub(super) fn plan(command: &Command, text: &str, fleet: &Fleet) -> Option<Self> {
-        let total = fleet.total;
+    pub(super) fn plan(command: &Command, text: &str, total: NonZeroU32) -> Option<Self> {
         let mut patience = FORWARD_TIMEOUT;
         let parts: BTreeMap<u32, String> = match command {
             Command::Send { route, .. } if *route != Route::All => {
                 [(route.shard(total)?, text.to_owned())].into()
+            }
+            Command::RestartShard { shard_id, .. } => [(*shard_id, text.to_owned())].into(),
+            // All shards of the bot are in one process, or it says that they are not.
+            Command::Reshard { .. } => {
+                patience = RESHARD_TIMEOUT;
+                [(0, text.to_owned())].into()
             }
             Command::CollectMembers(request) => {
                 patience = request.timeout;
@@ -183,7 +190,7 @@ fn owner(workers: &[Record], shard: u32, total: NonZeroU32) -> Option<&Record> {
 
 impl Shared {
     /// Carries out a command of another process, and has its reply sent there.
-    pub(super) fn accept_forwarded(&self, to: ReturnAddress, command: &RawValue) {
+    pub(super) fn accept_forwarded(self: &Arc<Self>, to: ReturnAddress, command: &RawValue) {
         match self.replies.open_for(to.clone()) {
             Ok(id) => {
                 if let Err(error) = self.begin_forwarded(id, command) {
@@ -198,17 +205,25 @@ impl Shared {
     }
 
     /// Hands it to the shards, if they are here.
-    fn begin_forwarded(&self, id: u64, command: &RawValue) -> Result<(), Error> {
+    fn begin_forwarded(self: &Arc<Self>, id: u64, command: &RawValue) -> Result<(), Error> {
         let command = Command::from_json(command.get())?;
         let is_for_shards = matches!(
             command,
-            Command::Send { .. } | Command::CollectMembers(_) | Command::SoundboardSounds { .. }
+            Command::Send { .. }
+                | Command::CollectMembers(_)
+                | Command::SoundboardSounds { .. }
+                | Command::RestartShard { .. }
+                | Command::Reshard { .. }
         );
         if !is_for_shards {
-            let text = "only commands for the gateway are taken from other processes";
+            let text = "only commands for shards are taken from other processes";
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         match &*self.stage() {
+            Stage::Running { runtime, .. } if matches!(command, Command::Reshard { .. }) => {
+                self.spawn(runtime, id, command);
+                Ok(())
+            }
             Stage::Running { fleet, .. } => {
                 fleet.check(&command)?;
                 fleet.dispatch(id, command, &self.replies);

@@ -137,7 +137,18 @@ impl Jobs {
                 };
                 jobs.end(job_id, end, backplane).await?
             }
-            JobRequest::List(list) => page(&list, backplane).await?,
+            request => Self::administer(request, backplane).await?,
+        };
+        Ok(data.into())
+    }
+
+    /// Does what it does not take a consumer for; the reply's data.
+    pub(super) async fn administer(
+        request: JobRequest,
+        backplane: &Arc<dyn Backplane>,
+    ) -> Result<String, Error> {
+        match request {
+            JobRequest::List(list) => page(&list, backplane).await,
             JobRequest::Retry(retry) => {
                 let is_dead = backplane.job_retry(&retry.queue, retry.job_id).await?;
                 if !is_dead {
@@ -145,18 +156,24 @@ impl Jobs {
                     return Err(Error::new(ErrorKind::NotFound, text));
                 }
                 call(&retry.queue, backplane).await;
-                "null".to_owned()
+                Ok("null".to_owned())
             }
             JobRequest::Schedules(Schedules { queue, .. }) => {
                 let schedules = backplane.job_schedules(&queue).await?;
-                json!({"schedules": schedules.iter().map(show).collect::<Vec<_>>()}).to_string()
+                Ok(json!({"schedules": schedules.iter().map(show).collect::<Vec<_>>()}).to_string())
             }
             JobRequest::Unschedule(Unschedule { queue, name, .. }) => {
                 let is_removed = backplane.job_unschedule(&queue, &name).await?;
-                json!({"removed": is_removed}).to_string()
+                Ok(json!({"removed": is_removed}).to_string())
             }
-        };
-        Ok(data.into())
+            JobRequest::Push(_)
+            | JobRequest::Consume(_)
+            | JobRequest::Ack(_)
+            | JobRequest::Fail(_) => {
+                let text = "jobs are pushed and worked on by the processes of the bot";
+                Err(Error::new(ErrorKind::Unsupported, text))
+            }
+        }
     }
 
     async fn push(&self, push: &Push, backplane: &Arc<dyn Backplane>) -> Result<String, Error> {

@@ -37,7 +37,7 @@ use tokio::runtime::Handle;
 
 pub use self::command::{Command, Route, soundboard_sounds};
 pub use self::guilds::GuildsPage;
-pub use self::observer::Observer;
+pub use self::observer::{Heard, Observer};
 pub use self::ranges::shard_ranges;
 pub use self::reshard::Target;
 use self::shared::{Shared, Stage};

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex as Turn, Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::calls::Calls;
@@ -56,6 +56,9 @@ const WORKER: &str = "worker:";
 /// Time between two words that this worker is still there: a third of what it is believed for.
 const REGISTER_EVERY: Duration = Duration::from_secs(3);
 
+/// Time between two words at least: when many shards have news, one record says all of it.
+const BURST: Duration = Duration::from_millis(200);
+
 /// Patience with the backplane when the client stops: its record ends by itself, too.
 pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -82,9 +85,21 @@ pub(super) struct Post {
     hurry: Notify,
 }
 
+/// Something that a process of the bot said to others.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// [`EventKind::Message`] or [`EventKind::Call`].
+    pub kind: EventKind,
+    /// About what.
+    pub topic: String,
+    /// The worker that said it.
+    pub from: String,
+    /// What it said.
+    pub data: Box<RawValue>,
+}
+
 /// What messages and calls look like.
 #[derive(Debug, Deserialize)]
-#[allow(dead_code, reason = "read to see that it is there")]
 struct Signed<'a> {
     from: Cow<'a, str>,
     #[serde(borrow)]
@@ -173,6 +188,57 @@ impl Post {
 
     // -- while it runs ------------------------------------------------------------------------
 
+    /// Stays connected without a client, for as long as it is polled: hears replies, and hands on what else
+    /// is said on channels that are listened to.
+    pub(super) async fn attend(self: Arc<Self>, heard: impl Fn(Heard) + Send + Sync + 'static) {
+        let own = format!("{WORKER}{}", self.worker);
+        let post = Arc::clone(&self);
+        let deliver = Arc::new(move |Message { channel, body }: Message| {
+            if channel == own {
+                if let Ok(letter) = serde_json::from_str(&body) {
+                    post.settle(&letter);
+                }
+            } else if let Some((kind, topic)) = kind_of(&channel)
+                && let Ok(Signed { from, data }) = serde_json::from_str(&body)
+            {
+                let (from, data) = (from.into_owned(), RawValue::to_owned(data));
+                heard(Heard { kind, topic: topic.to_owned(), from, data });
+            }
+        });
+        // It is listened to from the first connection on, whatever comes of the first attempt.
+        let own = [format!("{WORKER}{}", self.worker), CACHE.to_owned()];
+        let _ = tokio::join!(self.backplane.run(deliver), self.backplane.listen(&own));
+    }
+
+    /// Hears what is said about topics from now on, and their calls, without a client.
+    pub(super) async fn overhear(&self, topics: &[String]) -> Result<(), Trouble> {
+        let channels: Vec<String> = topics.iter().flat_map(|topic| channels(topic)).collect();
+        self.backplane.listen(&channels).await
+    }
+
+    /// Does what needs no client, for somebody who looks on; the reply's status and data.
+    pub(super) async fn operate(&self, request: Request) -> Result<(i32, Bytes), Error> {
+        match request {
+            Request::Job(request) => {
+                let data = Jobs::administer(request, &self.backplane).await?;
+                Ok((0, data.into()))
+            }
+            Request::Cache(request) => self.use_cache(&request).await,
+            Request::Publish { topic, data } => {
+                self.publish_to(&topic, &data).await?;
+                Ok((0, null()))
+            }
+            Request::ClusterStats => Ok((0, worker::cluster_stats(&*self.backplane).await?)),
+            Request::Subscribe { .. }
+            | Request::Unsubscribe { .. }
+            | Request::Call { .. }
+            | Request::Answer { .. } => {
+                let text = "topics are subscribed to, and calls made, by the processes of the bot";
+                Err(Error::new(ErrorKind::Unsupported, text))
+            }
+        }
+    }
+
     /// Hears what others say, until the client stops.
     pub(super) fn hear(&self, shared: Weak<Shared>) -> impl Future<Output = ()> + Send + use<> {
         let backplane = Arc::clone(&self.backplane);
@@ -194,6 +260,7 @@ impl Post {
         let mut connections = self.backplane.connections();
         loop {
             connections.mark_unchanged();
+            let since = Instant::now();
             // Trouble shows in the status, and the next time comes soon.
             let _ = self.register(shared).await;
             tokio::select! {
@@ -201,8 +268,9 @@ impl Post {
                 () = self.hurry.notified() => {}
                 // What forgot it has to be told again.
                 Ok(()) = connections.changed() => {}
-                () = sleep(REGISTER_EVERY) => {}
+                () = sleep(REGISTER_EVERY) => continue,
             }
+            sleep_until(since + BURST).await;
         }
     }
 
@@ -310,6 +378,12 @@ impl Post {
         Ok(())
     }
 
+    /// The same to all that are subscribed to a topic.
+    async fn publish_to(&self, topic: &str, data: &RawValue) -> Result<(), Trouble> {
+        let body = format!(r#"{{"from":"{}","data":{}}}"#, self.worker, data.get());
+        self.publish(&format!("{TOPIC}{topic}"), &body).await
+    }
+
     /// Does something with the cache, and tells everybody if they are to know.
     async fn use_cache(&self, request: &CacheRequest) -> Result<(i32, Bytes), Error> {
         let (status, data, announcement) = request.carry_out(&*self.backplane).await?;
@@ -329,8 +403,7 @@ impl Post {
             // Done before.
             Request::Cache(_) | Request::Job(_) => Ok(null()),
             Request::Publish { topic, data } => {
-                let body = format!(r#"{{"from":"{}","data":{}}}"#, self.worker, data.get());
-                self.publish(&format!("{TOPIC}{topic}"), &body).await?;
+                self.publish_to(&topic, &data).await?;
                 Ok(null())
             }
             Request::Subscribe { topic } => self.subscribe(topic, shared).await,
@@ -412,7 +485,7 @@ impl Post {
     // -- what others say ----------------------------------------------------------------------
 
     /// What a message means to the host, if anything.
-    fn read(&self, Message { channel, body }: &Message, shared: &Shared) -> Option<Event> {
+    fn read(&self, Message { channel, body }: &Message, shared: &Arc<Shared>) -> Option<Event> {
         if let Some(worker) = channel.strip_prefix(WORKER) {
             if worker == self.worker {
                 self.read_letter(body, shared);
@@ -429,33 +502,32 @@ impl Post {
             }
             return None;
         }
-        if channel == CACHE {
-            serde_json::from_str::<Signed<'_>>(body).ok()?;
-            return Some(Event::new(EventKind::Message, CACHE_TOPIC, body.as_bytes()));
-        }
-        let (kind, topic) = match channel.strip_prefix(TOPIC) {
-            Some(topic) => (EventKind::Message, topic),
-            None => (EventKind::Call, channel.strip_prefix(CALL)?),
-        };
+        let (kind, topic) = kind_of(channel)?;
         // Anybody may write there; hosts are promised JSON.
         serde_json::from_str::<Signed<'_>>(body).ok()?;
-        lock(&self.topics).contains(topic).then(|| Event::new(kind, topic, body.as_bytes()))
+        let is_for_host = channel == CACHE || lock(&self.topics).contains(topic);
+        is_for_host.then(|| Event::new(kind, topic, body.as_bytes()))
     }
 
     /// Something for this worker only.
-    fn read_letter(&self, body: &str, shared: &Shared) {
+    fn read_letter(&self, body: &str, shared: &Arc<Shared>) {
         let Ok(letter) = serde_json::from_str::<Letter<'_>>(body) else { return };
+        if let (Some(number), Some(command)) = (letter.forward, letter.command) {
+            let worker = letter.from.clone();
+            shared.accept_forwarded(ReturnAddress { worker, number }, command);
+        } else {
+            self.settle(&letter);
+        }
+    }
+
+    /// An answer or a reply, for whoever waits for it.
+    fn settle(&self, letter: &Letter<'_>) {
+        let data = letter.data.unwrap_or(RawValue::NULL);
         if let Some(number) = letter.answer {
-            let result = match letter.error {
-                Some(error) => Err(error),
-                None => Ok(letter.data.unwrap_or(RawValue::NULL).to_owned()),
-            };
-            self.calls.answer(number, letter.from, result);
-        } else if let (Some(number), Some(command)) = (letter.forward, letter.command) {
-            shared.accept_forwarded(ReturnAddress { worker: letter.from, number }, command);
+            let result = letter.error.clone().map_or_else(|| Ok(data.to_owned()), Err);
+            self.calls.answer(number, letter.from.clone(), result);
         } else if let (Some(number), Some(status)) = (letter.reply, letter.status) {
-            let data = letter.data.unwrap_or(RawValue::NULL).get().to_owned();
-            self.forwards.reply(number, (status, data.into()));
+            self.forwards.reply(number, (status, data.get().to_owned().into()));
         }
     }
 }
@@ -469,13 +541,24 @@ impl Shared {
     }
 
     /// A message came.
-    fn receive(&self, message: &Message) {
+    fn receive(self: &Arc<Self>, message: &Message) {
         let Some(post) = &self.post else { return };
         if let Some(event) = post.read(message, self) {
             post.received.fetch_add(1, Ordering::Relaxed);
             self.queue.push_own(event);
         }
     }
+}
+
+/// What is said on a channel to whoever listens, and about what; `None` for what is between workers.
+fn kind_of(channel: &str) -> Option<(EventKind, &str)> {
+    if channel == CACHE {
+        return Some((EventKind::Message, CACHE_TOPIC));
+    }
+    Some(match channel.strip_prefix(TOPIC) {
+        Some(topic) => (EventKind::Message, topic),
+        None => (EventKind::Call, channel.strip_prefix(CALL)?),
+    })
 }
 
 /// Where messages and calls of a topic go.

@@ -281,7 +281,7 @@ impl Shared {
     /// How a command for shards that are not here gets to them, if there is a way.
     fn plan_forward(&self, command: &Command, text: &str, fleet: &Fleet) -> Option<Forward> {
         self.post.as_ref()?;
-        Forward::plan(command, text, fleet)
+        Forward::plan(command, text, fleet.total)
     }
 
     /// Sends a command to other processes.
@@ -297,7 +297,7 @@ impl Shared {
     }
 
     /// Runs a command that takes a while in a task of its own.
-    fn spawn(self: &Arc<Self>, runtime: &Handle, id: u64, command: Command) {
+    pub(super) fn spawn(self: &Arc<Self>, runtime: &Handle, id: u64, command: Command) {
         let shared = Arc::clone(self);
         self.spawn_work(runtime, id, async move {
             let result = match command {
@@ -674,6 +674,9 @@ impl Owner for Shared {
     fn changed(&self, shard_id: u32, change: &StateChange) {
         if let Some(records) = &self.records {
             records.changed(shard_id, change);
+        }
+        if let Some(post) = &self.post {
+            post.hurry();
         }
         match change.to {
             ShardState::Ready => {

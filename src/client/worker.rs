@@ -13,9 +13,10 @@ use super::shared::{Shared, lock};
 use crate::backplane::jobs::JobCounts;
 use crate::backplane::{Backplane, Trouble};
 use crate::config::MAX_CONSUMED_QUEUES;
-use crate::process::host_name;
+use crate::identify::SessionStartLimit;
+use crate::process::{self, host_name};
 use crate::sessions::wall_ms;
-use crate::shard::GuildCounts;
+use crate::shard::{Cause, GuildCounts};
 
 /// Time that a rate of events is taken over, at least.
 const RATE_OVER: Duration = Duration::from_secs(2);
@@ -47,8 +48,27 @@ pub(super) struct Record {
     consumes: Vec<String>,
     #[serde(default)]
     queue: QueueRecord,
+    /// Memory that it has in use, where its system says.
+    #[serde(default)]
+    memory_bytes: Option<u64>,
+    /// Processor time since it began.
+    #[serde(default)]
+    cpu_ms: Option<u64>,
+    #[serde(default)]
+    session_start_limit: Option<LimitRecord>,
     #[serde(flatten)]
     sums: Sums,
+}
+
+/// The session start limit, as its gate counts it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct LimitRecord {
+    total: u32,
+    remaining: u32,
+    resets_at_ms: i64,
+    max_concurrency: u32,
+    /// Those of them that are never used.
+    reserve: u32,
 }
 
 /// Its queue: whether the host keeps up, and whether it is alive.
@@ -79,6 +99,12 @@ pub(super) struct ShardRecord {
     resumes: u64,
     #[serde(default)]
     reconnects: u64,
+    /// The same by cause, those that there were.
+    #[serde(default)]
+    reconnects_by_cause: BTreeMap<String, u64>,
+    /// Of its session, if it has one.
+    #[serde(default)]
+    sequence: Option<u64>,
     /// Why it last lost or did not get its connection.
     #[serde(default)]
     last_error: Option<String>,
@@ -93,6 +119,19 @@ pub(super) struct Sums {
     unavailable: usize,
     members: u64,
     events_per_second: f64,
+}
+
+impl LimitRecord {
+    fn new(limit: SessionStartLimit, reserve: u32) -> Self {
+        let left = limit.resets_at.saturating_duration_since(std::time::Instant::now());
+        Self {
+            total: limit.total,
+            remaining: limit.remaining,
+            resets_at_ms: wall_ms() + i64::try_from(left.as_millis()).unwrap_or(0),
+            max_concurrency: limit.max_concurrency.get(),
+            reserve,
+        }
+    }
 }
 
 impl Sums {
@@ -166,6 +205,7 @@ impl Shared {
         let (sums, shards) = self.sums(rate);
         let stage = self.stage();
         let age_ms = i64::try_from(self.age().as_millis()).unwrap_or(0);
+        let used = process::usage();
         Record {
             worker: worker.to_owned(),
             name: self.config.worker_name.clone(),
@@ -179,6 +219,10 @@ impl Shared {
             topics,
             consumes,
             queue: QueueRecord { events: self.queue.len(), taken: self.queue.taken_total() },
+            memory_bytes: used.map(|used| used.memory_bytes),
+            cpu_ms: used.map(|used| used.cpu_ms),
+            session_start_limit: lock(&self.limit)
+                .map(|limit| LimitRecord::new(limit, self.config.budget_reserve)),
             sums,
         }
     }
@@ -209,6 +253,12 @@ impl Shared {
                 identifies: counters.identifies,
                 resumes: counters.resumes,
                 reconnects: counters.reconnects.total(),
+                reconnects_by_cause: Cause::ALL
+                    .into_iter()
+                    .map(|cause| (cause.name().to_owned(), counters.reconnects.of(cause)))
+                    .filter(|(_, count)| *count > 0)
+                    .collect(),
+                sequence: status.session.map(|session| session.seq),
                 last_error: status.last_error,
             });
         }

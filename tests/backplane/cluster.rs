@@ -104,7 +104,7 @@ async fn same_from_outside(simulator: &Simulator, backend: &Backend, stats: &Val
     };
     let observer = observe(json!({"backplane": backend.url()})).expect("a backplane");
     let connected = observer.clone();
-    let connected = tokio::spawn(async move { connected.stay_connected().await });
+    let connected = tokio::spawn(async move { connected.stay_connected(drop).await });
     let seen = loop {
         if let Ok(seen) = observer.cluster_stats().await {
             break serde_json::from_slice::<Value>(&seen).expect("JSON");

@@ -79,6 +79,11 @@ async fn commands_reach_the_owner(backend: Backend) {
     assert_eq!(sent(&simulator, 4)[4..], [3]);
     late.stop(StopMode::Abort).await;
 
+    let restart = json!({"type": "restart_shard", "shard": 3});
+    assert_eq!(hosts[0].ask(&restart).await, (0, Value::Null));
+    simulator.wait_until(|seen| seen.counts.resumed == 1).await;
+    hosts[1].until_ready().await;
+
     let any = json!({"type": "gateway", "op": 4, "shard": 1, "d": {"guild_id": guild(1), "channel_id": null}});
     assert_eq!(hosts[1].ask(&any).await, (0, Value::Null));
     assert_eq!(sent(&simulator, 4).len(), 6);
@@ -97,7 +102,7 @@ async fn what_cannot_be_forwarded_says_so(backend: Backend) {
     // A shard that the bot does not have, and a command that is not for other processes.
     for command in [
         json!({"type": "gateway", "op": 4, "shard": 4, "d": {}}),
-        json!({"type": "restart_shard", "shard": 3}),
+        json!({"type": "guilds", "shard": 3}),
     ] {
         let error = hosts[0].client.send_command(&command.to_string()).expect_err("not here");
         assert_eq!(error.kind(), shardwright::ErrorKind::UnknownShard, "{command}: {error}");

@@ -17,6 +17,7 @@ mod latency;
 mod leases;
 mod machines;
 mod messages;
+mod operator;
 mod outages;
 mod proxy;
 mod sessions;

@@ -6,6 +6,7 @@
 
 mod bot;
 mod cluster;
+mod dashboard;
 mod demo;
 mod interrupt;
 mod plan;
@@ -34,6 +35,7 @@ enum Command {
     Plan(plan::Arguments),
     Cluster(cluster::Arguments),
     Deploy(cluster::DeployArguments),
+    Dashboard(dashboard::Arguments),
     Status(top::StatusArguments),
     Top(top::TopArguments),
     Soak(soak::Arguments),
@@ -47,6 +49,7 @@ async fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(arguments).await,
         Command::Cluster(arguments) => cluster::run(arguments).await,
         Command::Deploy(arguments) => tokio::task::block_in_place(|| cluster::deploy(arguments)),
+        Command::Dashboard(arguments) => dashboard::run(arguments).await,
         Command::Status(arguments) => top::status(arguments).await,
         Command::Top(arguments) => top::top(arguments).await,
         // Worlds have runtimes of their own.

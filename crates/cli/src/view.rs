@@ -2,9 +2,11 @@
 #![allow(clippy::struct_field_names, reason = "they are those of the JSON")]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Context;
-use serde::Deserialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 use shardwright::client::{Observer, shard_ranges};
 use shardwright::{Config, Error};
 
@@ -30,7 +32,7 @@ pub(crate) struct Total {
 }
 
 /// Jobs of one queue.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub(crate) struct Jobs {
     pub(crate) waiting: u64,
     pub(crate) running: u64,
@@ -40,18 +42,45 @@ pub(crate) struct Jobs {
 /// One of its processes.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Worker {
-    worker: String,
+    /// Another one at each start.
+    #[serde(rename = "worker")]
+    pub(crate) id: String,
     #[serde(default)]
     name: Option<String>,
     pub(crate) host: String,
     pub(crate) pid: u32,
+    #[serde(default)]
+    pub(crate) version: String,
     pub(crate) started_at_ms: i64,
     pub(crate) stage: String,
     pub(crate) shards: Vec<Shard>,
     #[serde(default)]
+    pub(crate) topics: Vec<String>,
+    #[serde(default)]
+    pub(crate) consumes: Vec<String>,
+    #[serde(default)]
     pub(crate) queue: Queue,
+    #[serde(default)]
+    pub(crate) memory_bytes: Option<u64>,
+    #[serde(default)]
+    pub(crate) cpu_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) session_start_limit: Option<Limit>,
     pub(crate) guilds: u64,
+    #[serde(default)]
+    pub(crate) members: u64,
     pub(crate) events_per_second: f64,
+}
+
+/// Session starts of the day, as a worker counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Limit {
+    pub(crate) total: u32,
+    pub(crate) remaining: u32,
+    pub(crate) resets_at_ms: i64,
+    pub(crate) max_concurrency: u32,
+    /// Those of them that are never used.
+    pub(crate) reserve: u32,
 }
 
 /// Events that wait for its host.
@@ -81,7 +110,45 @@ pub(crate) struct Shard {
     #[serde(default)]
     pub(crate) reconnects: u64,
     #[serde(default)]
+    pub(crate) reconnects_by_cause: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub(crate) sequence: Option<u64>,
+    #[serde(default)]
     pub(crate) last_error: Option<String>,
+}
+
+/// Where the workers of a bot say how they are.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The directory of `shardwright cluster`, whose files count where SHARDWRIGHT_BACKPLANE and SHARDWRIGHT_STORE
+    /// name none
+    #[arg(long, value_name = "DIR", default_value = ".shardwright")]
+    pub(crate) directory: PathBuf,
+}
+
+impl Place {
+    /// A variable as the workers have it. What else they have is none of an observer's business.
+    pub(crate) fn env(&self, name: &str) -> Option<String> {
+        let own = std::env::var(name).ok().filter(|value| !value.is_empty());
+        let file = |file: &str| format!("sqlite:{}", self.directory.join(file).display());
+        match name {
+            "DISCORD_TOKEN" => own,
+            "SHARDWRIGHT_BACKPLANE" => own.or_else(|| Some(file("backplane"))),
+            // One that is not there would be made.
+            "SHARDWRIGHT_STORE" => {
+                own.or_else(|| self.directory.join("store").exists().then(|| file("store")))
+            }
+            _ => None,
+        }
+    }
+
+    /// What it takes to look at them.
+    ///
+    /// # Errors
+    /// When the token is missing, or the backplane could never be used.
+    pub(crate) fn config(&self) -> Result<Config, Error> {
+        Config::from_json(r#"{"intents": 0}"#, |name| self.env(name))
+    }
 }
 
 /// What looks at the backplane of a config, and stays connected to it.
@@ -91,11 +158,23 @@ pub(crate) struct Shard {
 pub(crate) fn observe(config: &Config) -> Result<Observer, Error> {
     let observer = Observer::new(config)?;
     let connected = observer.clone();
-    tokio::spawn(async move { connected.stay_connected().await });
+    tokio::spawn(async move { connected.stay_connected(drop).await });
     Ok(observer)
 }
 
 impl View {
+    /// Of a bot that nobody runs.
+    pub(crate) fn nobody() -> Self {
+        let total = Total {
+            shard_total: None,
+            guilds: 0,
+            unavailable: 0,
+            members: 0,
+            events_per_second: 0.0,
+        };
+        Self { total, jobs: BTreeMap::new(), workers: Vec::new() }
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -139,7 +218,7 @@ impl View {
 impl Worker {
     /// What people call it.
     pub(crate) fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.worker)
+        self.name.as_deref().unwrap_or(&self.id)
     }
 
     /// The mean and the highest latency of its shards.

@@ -69,6 +69,11 @@ impl Brake {
         Restart { wait: FIRST_WAIT * (1 << (self.short_lives - 1)), braked: None }
     }
 
+    /// Whether it is braked.
+    pub(crate) fn is_on(&self) -> bool {
+        self.short_lives >= LOOP
+    }
+
     /// Somebody has looked at it.
     pub(crate) fn release(&mut self) {
         self.short_lives = 0;

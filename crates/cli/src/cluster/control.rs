@@ -16,6 +16,10 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::rollout::Told;
+use super::status::ClusterStatus;
+
+/// What a cluster says at last: how its workers are, if that was asked.
+pub(crate) type Answer = Option<ClusterStatus>;
 
 /// The longest question.
 const MAX_LINE: u64 = 1 << 20;
@@ -34,6 +38,14 @@ pub(crate) enum Wish {
         /// Another number of workers.
         workers: Option<u32>,
     },
+    /// Restart one worker, by its name.
+    Restart { worker: String },
+    /// Stop one worker, until it is told to go on.
+    Pause { worker: String },
+    /// Let a paused worker go on.
+    Unpause { worker: String },
+    /// Say how the workers are.
+    Status,
 }
 
 /// A wish, and who waits for what comes of it.
@@ -115,11 +127,15 @@ fn converse(mut stream: &UnixStream, ask: impl Fn(Request)) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks the cluster of a directory, and prints what it says.
+/// Asks the cluster of a directory; what it says at last. `line` gets what it says before.
 ///
 /// # Errors
 /// When there is none, or it could not do it.
-pub(crate) fn ask(directory: &Path, wish: &Wish) -> anyhow::Result<()> {
+pub(crate) fn ask(
+    directory: &Path,
+    wish: &Wish,
+    mut line: impl FnMut(&str),
+) -> anyhow::Result<Answer> {
     let mut stream = UnixStream::connect(socket_path(directory)?).with_context(|| {
         format!(
             "no cluster runs in {}; start one with `shardwright cluster`, or name its --directory",
@@ -127,13 +143,14 @@ pub(crate) fn ask(directory: &Path, wish: &Wish) -> anyhow::Result<()> {
         )
     })?;
     writeln!(stream, "{}", serde_json::to_string(wish)?)?;
-    for line in BufReader::new(stream).lines() {
-        match serde_json::from_str(&line?).context("the cluster says something unexpected")? {
-            Told::Line(text) => println!("{text}"),
+    for told in BufReader::new(stream).lines() {
+        match serde_json::from_str(&told?).context("the cluster says something unexpected")? {
+            Told::Line(text) => line(&text),
             Told::Done(text) => {
-                println!("{text}");
-                return Ok(());
+                line(&text);
+                return Ok(None);
             }
+            Told::Status(status) => return Ok(Some(status)),
             Told::Failed(why) => bail!("{why}"),
         }
     }

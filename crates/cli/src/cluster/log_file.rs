@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 /// Older parts of a file that are kept, as `NAME.1` and so on.
 const KEPT: u32 = 5;
 
+/// The file of a worker, in the directory of its cluster.
+pub(crate) fn path_of(directory: &Path, worker: &str) -> PathBuf {
+    directory.join(format!("{}.log", worker.replace(' ', "-")))
+}
+
 /// A file that lines are added to. When it is full it becomes the newest of the older ones, and the oldest
 /// goes.
 #[derive(Debug)]

@@ -9,12 +9,14 @@ mod log_file;
 mod place;
 mod rollout;
 mod settings;
+mod status;
 mod worker;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -27,22 +29,29 @@ use shardwright::{Config, ErrorKind};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::control::{Control, Request, Wish};
+use self::control::{Control, Request};
+pub(crate) use self::control::{Wish, ask};
 use self::health::{News, Sign};
 pub(crate) use self::layout::Layout;
 use self::leftovers::Leftovers;
 use self::log_file::LogFile;
+pub(crate) use self::log_file::path_of as log_path;
 use self::place::{Place, Spec};
-use self::rollout::{Outcome, Patience, Rollout, Teller, Turn};
+use self::rollout::{Outcome, Patience, Rollout, Teller, Told, Turn};
 pub(crate) use self::settings::Arguments;
 use self::settings::{Settings, ShardCount};
+pub(crate) use self::status::ClusterStatus;
 use self::worker::Output;
+use crate::dashboard::Server;
 
 /// Time between two looks at the workers.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Time between two words on how many shards are ready.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// Why nothing else is begun.
+const BUSY: &str = "another rollout is under way; wait until it is done";
 
 /// Session starts that bots have, where Discord did not say.
 const STARTS_PER_DAY: u32 = 1_000;
@@ -69,7 +78,8 @@ pub(crate) struct DeployArguments {
 pub(crate) fn deploy(arguments: DeployArguments) -> anyhow::Result<()> {
     let DeployArguments { directory, workers, command } = arguments;
     let command = (!command.is_empty()).then_some(command);
-    control::ask(&std::path::absolute(directory)?, &Wish::Deploy { command, workers })
+    let wish = Wish::Deploy { command, workers };
+    ask(&std::path::absolute(directory)?, &wish, |line| println!("{line}")).map(drop)
 }
 
 /// Runs the workers until they are stopped.
@@ -109,8 +119,29 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let control = Control::open(&settings.directory)?;
     let news = News::follow(&config)?;
     let starts_per_day = info.map_or(STARTS_PER_DAY, |info| info.session_start_limit.total);
+    let dashboard = match settings.dashboard {
+        Some(address) => Some(open_dashboard(address, &settings).await?),
+        None => None,
+    };
     let cluster = Cluster::new(settings, token, layout, starts_per_day, news);
-    tokio::task::spawn_blocking(move || cluster.run(&control)).await?
+    let cluster = tokio::task::spawn_blocking(move || cluster.run(&control));
+    if let Some(dashboard) = dashboard {
+        // What becomes of it is no reason to stop the bot.
+        tokio::spawn(async move {
+            if let Err(error) = dashboard.serve().await {
+                say(format_args!("the dashboard has ended: {error:#}"));
+            }
+        });
+    }
+    cluster.await?
+}
+
+/// The dashboard of this cluster.
+async fn open_dashboard(address: SocketAddr, settings: &Settings) -> anyhow::Result<Server> {
+    let env = |name: &str| settings.env(name);
+    let server = Server::open(address, env, Some(settings.directory.clone())).await?;
+    say(format_args!("the dashboard is at {}", server.url()));
+    Ok(server)
 }
 
 /// The token is not to be where every user of the machine can read it.
@@ -194,9 +225,10 @@ impl Cluster {
             env: Arc::clone(&env),
             output: Output {
                 label: format!("worker {number:<width$}"),
-                log: open_log(&directory.join(format!("worker-{number}.log")), max_bytes),
+                log: open_log(&log_path(&directory, &format!("worker {number}")), max_bytes),
             },
             starts_per_day,
+            is_paused: false,
         })
     }
 
@@ -216,11 +248,13 @@ impl Cluster {
             match next(&happened)? {
                 Some(Event::Signal(SIGHUP)) if kill_at.is_none() => {
                     self.places.iter_mut().for_each(Place::release);
-                    let wish = Wish::Deploy { command: None, workers: None };
-                    self.begin_rollout(wish, Teller(None));
+                    self.begin_deploy(None, None, Teller(None));
+                }
+                Some(Event::Request(Request { wish: Wish::Status, told })) => {
+                    let _ = told.send(Told::Status(self.status()));
                 }
                 Some(Event::Request(Request { wish, told })) if kill_at.is_none() => {
-                    self.begin_rollout(wish, Teller(Some(told)));
+                    self.fulfil(wish, Teller(Some(told)));
                 }
                 Some(Event::Request(Request { told, .. })) => {
                     Teller(Some(told)).failed(format_args!("the cluster stops"));
@@ -271,17 +305,51 @@ impl Cluster {
         self.rollout = None;
     }
 
+    /// How the workers are.
+    fn status(&self) -> ClusterStatus {
+        let workers = self.places.iter().map(|it| (it.spec.name.clone(), it.status())).collect();
+        ClusterStatus { workers, rollout: self.rollout.as_ref().map(Rollout::text) }
+    }
+
     /// Begins to do what is wished, if that can be.
-    fn begin_rollout(&mut self, wish: Wish, teller: Teller) {
-        let Wish::Deploy { command, workers } = wish;
+    fn fulfil(&mut self, wish: Wish, teller: Teller) {
+        match wish {
+            Wish::Deploy { command, workers } => self.begin_deploy(command, workers, teller),
+            Wish::Restart { worker } | Wish::Unpause { worker } => {
+                self.begin_turn(&worker, false, teller);
+            }
+            Wish::Pause { worker } => self.begin_turn(&worker, true, teller),
+            // Told at once.
+            Wish::Status => {}
+        }
+    }
+
+    /// Stops one worker, and starts it again unless it is to pause.
+    fn begin_turn(&mut self, worker: &str, is_paused: bool, teller: Teller) {
+        if self.rollout.is_some() {
+            return teller.failed(format_args!("{BUSY}"));
+        }
+        let Some(place) = self.places.iter().find(|place| place.spec.name == worker) else {
+            return teller.failed(format_args!("this cluster has no {worker:?}"));
+        };
+        let turn =
+            Turn { stop: vec![place.id], start: vec![Spec { is_paused, ..place.spec.clone() }] };
+        self.rollout = Some(Rollout::new([turn], false, self.patience(), teller));
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { stop: self.settings.stop_timeout, ready: self.settings.ready_timeout }
+    }
+
+    /// Begins to run another program or another number of workers, or the same ones anew.
+    fn begin_deploy(&mut self, command: Option<Vec<String>>, workers: Option<u32>, teller: Teller) {
         let Layout { shards, workers: present } = self.goal.layout;
         let layout = match Layout::new(shards, workers.unwrap_or(present)) {
             Ok(layout) => layout,
             Err(error) => return teller.failed(format_args!("{error}")),
         };
         if self.rollout.is_some() {
-            return teller
-                .failed(format_args!("another rollout is under way; wait until it is done"));
+            return teller.failed(format_args!("{BUSY}"));
         }
         if let Err(error) = check_command(command.iter().flatten(), &self.token) {
             return teller.failed(format_args!("{error}"));
@@ -294,10 +362,8 @@ impl Cluster {
         let turns = turns(&self.places, self.specs(&goal));
         let workers = layout.workers;
         teller.line(format_args!("rolling over to {workers} workers with {shards} shards"));
-        let patience =
-            Patience { stop: self.settings.stop_timeout, ready: self.settings.ready_timeout };
         let can_undo = goal != self.goal;
-        self.rollout = Some(Rollout::new(turns, can_undo, patience, teller));
+        self.rollout = Some(Rollout::new(turns, can_undo, self.patience(), teller));
         self.before = std::mem::replace(&mut self.goal, goal);
     }
 
@@ -385,6 +451,7 @@ mod tests {
             env: Arc::new([]),
             output: Output { label: String::new(), log: None },
             starts_per_day: 1_000,
+            is_paused: false,
         };
         layout.ranges().map(spec).collect()
     }

@@ -12,6 +12,7 @@ use super::brake::{Brake, Restart};
 use super::health::{Health, News, Sign};
 use super::layout::Range;
 use super::say;
+use super::status::{PlaceStatus, What};
 use super::worker::{self, Output, Worker};
 
 /// What a worker is started with.
@@ -26,6 +27,8 @@ pub(crate) struct Spec {
     pub(crate) output: Output,
     /// Session starts of the bot a day.
     pub(crate) starts_per_day: u32,
+    /// Whether nobody is to be started, until somebody wants it.
+    pub(crate) is_paused: bool,
 }
 
 /// The place of one worker.
@@ -36,8 +39,8 @@ pub(crate) struct Place {
     pub(crate) spec: Spec,
     brake: Brake,
     state: State,
-    /// Whether anybody was ever started here.
-    was_started: bool,
+    /// How often somebody was started here.
+    pub(crate) starts: u64,
 }
 
 /// What there is in a place.
@@ -54,6 +57,8 @@ enum State {
     Waiting(Instant),
     /// It has stopped for good.
     Stopped,
+    /// Nobody is started.
+    Paused,
 }
 
 impl Place {
@@ -64,9 +69,9 @@ impl Place {
         Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             brake: Brake::new(spec.range.count(), spec.starts_per_day, now),
+            state: if spec.is_paused { State::Paused } else { State::Waiting(now) },
             spec,
-            state: State::Waiting(now),
-            was_started: false,
+            starts: 0,
         }
     }
 
@@ -75,7 +80,7 @@ impl Place {
     /// # Errors
     /// When there is no such program.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
-        self.was_started = true;
+        self.starts += 1;
         let Spec { name, range, command, env, output, .. } = &self.spec;
         let mut env = env.to_vec();
         env.push(("SHARDWRIGHT_SHARDS".to_owned(), range.to_string()));
@@ -115,7 +120,7 @@ impl Place {
                     self.again(&format!("{error:#}"), now);
                 }
             }
-            State::Waiting(_) | State::Stopped => {}
+            State::Waiting(_) | State::Stopped | State::Paused => {}
         }
     }
 
@@ -145,7 +150,7 @@ impl Place {
                 State::Leaving(worker)
             }
             State::Leaving(worker) => State::Leaving(worker),
-            State::Waiting(_) | State::Stopped => State::Stopped,
+            State::Waiting(_) | State::Stopped | State::Paused => State::Stopped,
         };
     }
 
@@ -172,7 +177,7 @@ impl Place {
 
     /// Whether it waits for its first worker.
     pub(crate) fn is_new(&self) -> bool {
-        !self.was_started
+        self.starts == 0
     }
 
     /// How its worker is doing, if there is one.
@@ -187,7 +192,52 @@ impl Place {
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.state {
             State::Running { worker, .. } | State::Leaving(worker) => Some(worker.pid()),
-            State::Waiting(_) | State::Stopped => None,
+            State::Waiting(_) | State::Stopped | State::Paused => None,
         }
+    }
+
+    /// How it is, for people and programs.
+    pub(crate) fn status(&self) -> PlaceStatus {
+        let of = self.spec.range.count();
+        let (what, text) = match &self.state {
+            State::Running { sign: Sign::Ready { .. }, .. } => {
+                (What::Running, format!("{of} of {of} shards ready"))
+            }
+            State::Running { sign: Sign::Starting(ready), .. } => {
+                (What::Starting, format!("{ready} of {of} shards ready"))
+            }
+            State::Running { sign: Sign::Silent, .. } => {
+                (What::Starting, "nothing was heard of it yet".to_owned())
+            }
+            State::Running { sign: Sign::Hung(why), .. } => {
+                (What::Stopping, format!("it {why}, and is killed"))
+            }
+            State::Leaving(_) => (What::Stopping, "it was told to stop".to_owned()),
+            State::Waiting(at) => {
+                let wait = at.saturating_duration_since(Instant::now()).as_secs();
+                let what = if self.brake.is_on() { What::Braked } else { What::Waiting };
+                // In steps, so that it is not another text each second.
+                (what, format!("it is started again in {}", rough(wait)))
+            }
+            State::Stopped => (What::Stopping, "it has stopped".to_owned()),
+            State::Paused => (What::Paused, "its shards wait until it goes on".to_owned()),
+        };
+        PlaceStatus {
+            range: self.spec.range.to_string(),
+            pid: self.pid(),
+            what,
+            text,
+            restarts: self.starts.saturating_sub(1),
+            log: self.spec.output.log.is_some(),
+        }
+    }
+}
+
+/// A time as people say it.
+fn rough(seconds: u64) -> String {
+    match seconds {
+        0..10 => "a moment".to_owned(),
+        10..120 => format!("{} s", seconds / 10 * 10),
+        _ => format!("{} min", seconds / 60),
     }
 }

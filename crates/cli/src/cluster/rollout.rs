@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::health::Sign;
 use super::place::{Place, Spec};
 use super::say;
+use super::status::ClusterStatus;
 
 /// Who goes, and who comes in their place.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) enum Told {
     Done(String),
     /// It was not done.
     Failed(String),
+    /// How the workers are.
+    Status(ClusterStatus),
 }
 
 /// Tells the log and, if somebody asked for it, them.
@@ -129,6 +132,13 @@ impl Rollout {
         }
     }
 
+    /// How far it is, for people.
+    pub(crate) fn text(&self) -> String {
+        let what = if self.failure.is_some() { "going back" } else { "workers are restarted" };
+        let left = self.turns.len() + usize::from(!matches!(self.stage, Stage::Idle));
+        format!("{what}: {left} to go")
+    }
+
     /// Nothing of it will be done any more: the cluster stops.
     pub(crate) fn give_up(self) {
         self.teller.failed(format_args!("the cluster stops, and its rollout with it"));
@@ -165,7 +175,9 @@ impl Rollout {
                 if let Some(why) = self.look_at(&started, since) {
                     return self.fail(&why);
                 }
-                let is_ready = |place: &&Place| matches!(place.sign(), Some(Sign::Ready { .. }));
+                let is_ready = |place: &&Place| {
+                    place.spec.is_paused || matches!(place.sign(), Some(Sign::Ready { .. }))
+                };
                 if started.iter().all(is_ready) {
                     self.count(&started, since);
                 } else {
@@ -217,7 +229,12 @@ impl Rollout {
     /// A turn is done.
     fn count(&mut self, started: &[&Place], since: Instant) {
         for place in started {
-            if let Some(Sign::Ready { identifies, resumes }) = place.sign() {
+            if place.spec.is_paused {
+                self.teller.line(format_args!(
+                    "{} is paused; shards {} wait",
+                    place.spec.name, place.spec.range
+                ));
+            } else if let Some(Sign::Ready { identifies, resumes }) = place.sign() {
                 self.identifies += identifies;
                 self.resumes += resumes;
                 self.teller.line(format_args!(

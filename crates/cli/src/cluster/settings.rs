@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +40,9 @@ pub(crate) struct Arguments {
     /// Shards of the bot, instead of the number that Discord recommends [default: auto]
     #[arg(long, value_parser = shard_count)]
     shards: Option<ShardCount>,
+    /// Serve the dashboard there, such as 127.0.0.1:7711 [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    dashboard: Option<SocketAddr>,
     /// Explain the plan and start nothing
     #[arg(long)]
     check: bool,
@@ -75,6 +79,7 @@ struct File {
     ready_timeout: Option<u64>,
     hang_timeout: Option<u64>,
     log_mib: Option<u64>,
+    dashboard: Option<SocketAddr>,
     env: BTreeMap<String, String>,
 }
 
@@ -116,6 +121,8 @@ pub(crate) struct Settings {
     pub(crate) ready_timeout: Duration,
     pub(crate) hang_timeout: Duration,
     pub(crate) log_bytes: u64,
+    /// Where the dashboard is served, if it is.
+    pub(crate) dashboard: Option<SocketAddr>,
     /// Variables for the workers, where the environment does not have them.
     env: BTreeMap<String, String>,
 }
@@ -160,6 +167,7 @@ impl Arguments {
             ready_timeout: seconds(self.ready_timeout, file.ready_timeout, 120),
             hang_timeout: seconds(self.hang_timeout, file.hang_timeout, 60),
             log_bytes: self.log_mib.or(file.log_mib).unwrap_or(10) << 20,
+            dashboard: self.dashboard.or(file.dashboard),
             env: file.env,
         })
     }
@@ -174,6 +182,9 @@ impl Settings {
                 Some(format!("sqlite:{}", self.directory.join("backplane").display()))
             }
             "SHARDWRIGHT_SESSIONS" => Some("backplane".to_owned()),
+            "SHARDWRIGHT_STORE" => {
+                Some(format!("sqlite:{}", self.directory.join("store").display()))
+            }
             _ => None,
         })
     }
@@ -181,7 +192,8 @@ impl Settings {
     /// All variables that the workers have and the cluster not.
     pub(crate) fn env_of_workers(&self) -> Vec<(String, String)> {
         let names = self.env.keys().map(String::as_str);
-        let names = names.chain(["SHARDWRIGHT_BACKPLANE", "SHARDWRIGHT_SESSIONS"]);
+        let names =
+            names.chain(["SHARDWRIGHT_BACKPLANE", "SHARDWRIGHT_SESSIONS", "SHARDWRIGHT_STORE"]);
         names.filter_map(|name| Some((name.to_owned(), self.env(name)?))).collect()
     }
 }

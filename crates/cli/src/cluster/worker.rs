@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::log_file::LogFile;
+use crate::dashboard::{OPERATE, VIEW};
 
 /// The longest line that is printed as one; a longer one is broken.
 const MAX_LINE: u64 = 64 * 1024;
@@ -52,6 +53,9 @@ impl Worker {
         let mut child = Command::new(program)
             .args(arguments)
             .envs(env.iter().map(|(name, value)| (name, value)))
+            // What lets people drive the bot is none of its own business.
+            .env_remove(OPERATE)
+            .env_remove(VIEW)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

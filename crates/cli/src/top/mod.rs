@@ -8,13 +8,11 @@ mod line;
 mod screen;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use console::Term;
-use shardwright::Config;
 use shardwright::backplane::Address;
 use shardwright::client::Observer;
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::frame::{Size, frame};
 use self::screen::{Keys, Screen};
 use crate::interrupt::interrupted;
-use crate::view::{self, View};
+use crate::view::{self, Place, View};
 
 /// Time between two looks. Workers say every three seconds how they are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -54,14 +52,6 @@ pub(crate) struct TopArguments {
     /// Print it once and end
     #[arg(long)]
     once: bool,
-}
-
-/// Where the workers say how they are.
-#[derive(Debug, Args)]
-struct Place {
-    /// The directory of `shardwright cluster`, whose backplane counts where SHARDWRIGHT_BACKPLANE names none
-    #[arg(long, value_name = "DIR", default_value = ".shardwright")]
-    directory: PathBuf,
 }
 
 /// Prints it once.
@@ -115,14 +105,7 @@ struct Bot(Observer);
 
 /// Connects to the backplane that the environment names, or to that of a cluster.
 fn observe(place: &Place) -> anyhow::Result<Bot> {
-    let env = |name: &str| std::env::var(name).ok();
-    let config = Config::from_json(r#"{"intents": 0}"#, |name| match name {
-        "DISCORD_TOKEN" => env(name),
-        "SHARDWRIGHT_BACKPLANE" => env(name)
-            .or_else(|| Some(format!("sqlite:{}", place.directory.join("backplane").display()))),
-        // What else a worker has is none of an observer's business.
-        _ => None,
-    })?;
+    let config = place.config()?;
     // One that is not there would be made.
     if let Some(Address::Sqlite(path)) = &config.backplane {
         ensure!(

@@ -3,7 +3,7 @@
 import { element, setText } from './dom.js';
 import * as format from './format.js';
 
-const HEIGHT = 180;
+const HEIGHT = 170;
 const AXIS_SIZE = 56;
 /** Charts with the same key move their cursors together. */
 const SYNC = 'history';
@@ -24,12 +24,18 @@ export class Chart {
   #title;
   #series;
   #say;
+  #fromZero;
   #canvas = element('div', { className: 'plot', role: 'img' });
+  #latest = format.NOTHING;
   #now = element('span', { className: 'now' });
 
-  /** `series` are `{label, colour, fill, stepped}`, `colour` a custom property; `say` writes a value. */
-  constructor({ title, series, say }) {
+  /**
+   * `series` are `{label, colour, fill, stepped}`, `colour` a custom property; `say` writes a value; `fromZero` is
+   * false where only changes are of interest.
+   */
+  constructor({ title, series, say, fromZero = true }) {
     this.#title = title;
+    this.#fromZero = fromZero;
     this.#series = series;
     this.#say = say;
     this.#data = [[], ...series.map(() => [])];
@@ -50,7 +56,8 @@ export class Chart {
     const [last, least, most] = [known.at(-1), known.reduce((a, b) => Math.min(a, b), Infinity), known.reduce((a, b) => Math.max(a, b), -Infinity)];
     const text = known.length ? `now ${this.#say(last)}, between ${this.#say(least)} and ${this.#say(most)}` : 'nothing known yet';
     this.#canvas.ariaLabel = `${this.#title}: ${text}`;
-    setText(this.#now, known.length ? this.#say(last) : format.NOTHING);
+    this.#latest = known.length ? this.#say(last) : format.NOTHING;
+    setText(this.#now, this.#latest);
     if (this.#plot) this.#plot.setData(this.#data);
     else this.#rebuild();
   }
@@ -86,16 +93,29 @@ export class Chart {
     const shape = ({ label, colour: name, fill, stepped }) => ({
       label, stroke: colour(name), width: 1.5, fill: fill ? colour(fill) : undefined, points: { show: false },
       paths: stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
-      value: (_plot, value) => (value === null || value === undefined ? format.NOTHING : this.#say(value)),
     });
     this.#plot = new uPlot({
       width,
       height: HEIGHT,
-      legend: { show: true, live: true },
+      legend: { show: false },
       cursor: { sync: { key: SYNC }, drag: { x: true, y: false }, y: false },
-      scales: { y: { range: (_plot, least, most) => [0, Math.max(1, (most ?? 1) * 1.1, least ?? 0)] } },
-      axes: [{ ...axis, values: times, space: 90 }, { ...axis, size: AXIS_SIZE, values: (_plot, splits) => splits.map((value) => this.#say(value)) }],
-      series: [{ value: (_plot, at) => (at ? format.clock(at * 1000) : format.NOTHING) }, ...this.#series.map(shape)],
+      scales: { y: { range: (_plot, least, most) => this.#range(least ?? 0, most ?? 0) } },
+      hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
+      axes: [{ ...axis, values: times, size: 28, space: 90 }, { ...axis, size: AXIS_SIZE, values: (_plot, splits) => splits.map((value) => this.#say(value)) }],
+      series: [{}, ...this.#series.map(shape)],
     }, this.#data, this.#canvas);
+  }
+
+  #range(least, most) {
+    const room = Math.max(1, (this.#fromZero ? most : most - least) * 0.1);
+    return [this.#fromZero ? 0 : Math.max(0, least - room), most + room];
+  }
+
+  /** Says what was where the cursor is; without one, what is now. */
+  #point(index) {
+    if (index === null || index === undefined) return setText(this.#now, this.#latest);
+    const [at, ...values] = this.#data.map((column) => column[index]);
+    const said = values.map((value) => (value === null || value === undefined ? format.NOTHING : this.#say(value)));
+    setText(this.#now, `${format.clock(at * 1000)}   ${said.join(' / ')}`);
   }
 }

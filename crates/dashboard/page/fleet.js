@@ -3,6 +3,7 @@
 import { byId, element, setText } from './dom.js';
 import * as format from './format.js';
 import { Grid } from './grid.js';
+import { Latest } from './incidents.js';
 import { ShardPanel } from './shard.js';
 import { STATES, describe, shardCount } from './shards.js';
 import { Totals } from './totals.js';
@@ -16,6 +17,7 @@ export class Fleet {
   #grid;
   #workers;
   #panel;
+  #latest;
   #legend = new Map();
 
   constructor(app) {
@@ -24,6 +26,7 @@ export class Fleet {
     byId('grid').append(this.#grid.node);
     this.#workers = new Workers(app);
     byId('workers').append(this.#workers.node);
+    this.#latest = new Latest(app, byId('latest'));
     this.#panel = new ShardPanel(app, byId('shard'), () => this.#close());
     byId('go-to').addEventListener('submit', (event) => {
       event.preventDefault();
@@ -59,6 +62,7 @@ export class Fleet {
     if (changes.has('shards', 'bot')) this.#grid.update(state, changes);
     if (changes.has('totals')) this.#states(state.totals.states);
     this.#workers.update(state, changes);
+    if (changes.has('incidents')) this.#latest.show();
     this.#panel.update(changes);
   }
 

@@ -7,7 +7,7 @@ import { describe, shardCount, stateOf } from './shards.js';
 
 /** How cells look, by the number of shards. Sizes in pixels; `group` cells stand together. */
 const LOOKS = [
-  { name: 'card', shards: 48, width: 92, gap: 6, group: 0, columns: [16, 12, 10, 8, 6, 5, 4, 3, 2, 1] },
+  { name: 'card', shards: 48, width: 92, gap: 6, group: 0, columns: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] },
   { name: 'tile', shards: 400, width: 34, gap: 3, group: 10, columns: [40, 30, 20, 10, 5] },
   { name: 'dot', shards: Infinity, width: 14, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
 ];
@@ -103,6 +103,7 @@ export class Grid {
     this.#focused = Math.min(this.#focused, Math.max(0, count - 1));
     if (this.#cells[this.#focused]) this.#cells[this.#focused].node.tabIndex = 0;
     this.#arrange();
+    if (this.#selected !== null) this.select(this.#selected);
   }
 
   #cell(shard) {
@@ -120,7 +121,9 @@ export class Grid {
     const room = this.node.clientWidth - (group ? LABEL_WIDTH : 0);
     if (room <= 0) return;
     const needed = (count) => count * (width + gap) - gap + (group ? Math.ceil(count / group - 1) * GROUP_GAP : 0);
-    const fits = columns.find((count) => needed(count) <= room) ?? columns.at(-1);
+    let fits = columns.find((count) => needed(count) <= room) ?? columns.at(-1);
+    // Cards stand in rows of the same length, as far as they can: 16 of them as 8 and 8, not as 12 and 4.
+    if (!group) fits = Math.ceil(this.#cells.length / Math.ceil(this.#cells.length / fits)) || 1;
     if (fits === this.#columns) return;
     this.#columns = fits;
     this.node.style.setProperty('--columns', fits);

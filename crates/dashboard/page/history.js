@@ -21,8 +21,8 @@ export class History {
       this.#minutes = minutes;
       this.#read();
     });
-    const chart = (title, series, say) => {
-      const made = new Chart({ title, series, say });
+    const chart = (title, series, say, fromZero) => {
+      const made = new Chart({ title, series, say, fromZero });
       byId('charts').append(made.node);
       return made;
     };
@@ -30,7 +30,7 @@ export class History {
       rate: chart('Events per second', [{ label: 'events/s', colour: '--accent', fill: '--accent-soft' }], format.rate),
       latency: chart('Latency', [{ label: 'latency', colour: '--accent' }], format.milliseconds),
       ready: chart('Shards', [{ label: 'ready', colour: '--ready-line' }, { label: 'all', colour: '--muted', stepped: true }], format.number),
-      guilds: chart('Guilds', [{ label: 'guilds', colour: '--accent' }], format.short),
+      guilds: chart('Guilds', [{ label: 'guilds', colour: '--accent' }], format.short, false),
       reconnects: chart('Reconnects', [{ label: 'reconnects', colour: '--trouble', stepped: true }], format.short),
     };
   }

@@ -7,6 +7,7 @@ import { workerName } from './worker.js';
 
 /** Shards that are named one by one. */
 const NAMED = 8;
+const LATEST = 5;
 
 export class Incidents {
   node = byId('view-incidents');
@@ -86,8 +87,31 @@ export class Incidents {
   }
 }
 
-/** One line of the timeline. It also stands in the playground. */
-export class Incident {
+/** The newest few, for the first view. */
+export class Latest {
+  #app;
+  #node;
+  #items = new Map();
+
+  constructor(app, node) {
+    this.#app = app;
+    this.#node = node;
+  }
+
+  show() {
+    const state = this.#app.state.value;
+    const keys = Object.keys(state.incidents).sort().reverse().slice(0, LATEST);
+    for (const key of this.#items.keys()) if (!keys.includes(key)) this.#items.delete(key);
+    setChildren(this.#node, keys.map((key) => {
+      if (!this.#items.has(key)) this.#items.set(key, new Incident());
+      return this.#items.get(key).show(state.incidents[key], state);
+    }));
+    byId('no-latest').hidden = keys.length > 0;
+  }
+}
+
+/** One line of a timeline. */
+class Incident {
   #time = element('time');
   #ago = element('span', { className: 'note' });
   #text = element('p');

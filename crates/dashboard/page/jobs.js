@@ -29,6 +29,8 @@ export class Jobs {
   show() {
     if (this.#app.state.value) this.update(this.#app.state.value, { all: true, has: () => true });
     this.#dead.read();
+    const [queue] = Object.entries(this.#app.state.value?.jobs ?? {}).find(([, { dead }]) => dead > 0) ?? [];
+    if (queue !== undefined && this.#dead.queue === null) this.#dead.open(queue);
   }
 
   hide() {}
@@ -46,7 +48,7 @@ export class Jobs {
   #row(name, jobs) {
     if (!this.#rows.has(name)) {
       const cells = COLUMNS.map(([, label]) => element('td', { role: 'cell', className: 'figure', 'data-label': label }));
-      const look = element('button', { type: 'button', className: 'small', textContent: 'Dead jobs', ariaLabel: `Dead jobs of ${name}`, onclick: () => this.#dead.open(name) });
+      const look = element('button', { type: 'button', className: 'small', textContent: 'Dead jobs', ariaLabel: `Dead jobs of ${name}`, onclick: () => this.#dead.open(name, true) });
       const retry = element('button', {
         type: 'button', className: 'small operate', textContent: 'Retry all', ariaLabel: `Retry all dead jobs of ${name}`,
         onclick: async () => await this.#app.actions.confirm({ do: 'retry_jobs', queue: name }) && this.#dead.read(),
@@ -71,7 +73,8 @@ export class Jobs {
 class Dead {
   #app;
   #node;
-  #queue = null;
+  /** Null until one was chosen. */
+  queue = null;
   #count = 0;
   #title = element('h2', { id: 'dead-title', tabIndex: -1 });
   #note = element('p', { className: 'note', role: 'status' });
@@ -86,28 +89,28 @@ class Dead {
     node.append(this.#title, this.#note, this.#list, this.#more);
   }
 
-  open(queue) {
-    this.#queue = queue;
+  open(queue, byHand = false) {
+    this.queue = queue;
     this.#list.replaceChildren();
     setText(this.#title, `Dead jobs of ${queue}`);
     this.#node.hidden = false;
-    this.#title.focus();
+    if (byHand) this.#title.focus();
     this.read();
   }
 
   /** Reads again when their number changed. */
   update(state) {
-    const count = own(state.jobs, this.#queue)?.dead ?? 0;
-    if (this.#queue !== null && count !== this.#count && !this.#node.closest('.view').hidden) this.read();
+    const count = own(state.jobs, this.queue)?.dead ?? 0;
+    if (this.queue !== null && count !== this.#count && !this.#node.closest('.view').hidden) this.read();
     this.#count = count;
   }
 
   async read(before) {
-    const queue = this.#queue;
+    const queue = this.queue;
     if (queue === null) return;
     try {
       const { jobs, next } = await get(`jobs/${encodeURIComponent(queue)}`, { state: 'dead', limit: 100, before });
-      if (queue !== this.#queue) return;
+      if (queue !== this.queue) return;
       const items = jobs.map((job) => this.#item(queue, job));
       if (before === undefined) this.#list.replaceChildren(...items);
       else this.#list.append(...items);

@@ -46,6 +46,7 @@ export class ShardPanel {
     fact('events', 'Events');
     fact('sequence', 'Sequence');
     fact('sessions', 'Sessions');
+    list.lastChild.className = 'wide';
     const restart = (label, resume) => element('button', {
       type: 'button', textContent: label, onclick: () => app.actions.confirm({ do: 'restart_shard', shard: this.shard, resume }),
     });

@@ -81,7 +81,9 @@ export class Workers {
     setText(row.place, worker ? `process ${worker.pid}` : '');
     row.pill.dataset.doing = member?.what ?? worker?.stage ?? '';
     setText(row.pill, member?.what ?? worker?.stage ?? format.NOTHING);
-    setText(row.text, member?.text ?? '');
+    // That all is well stands beside it already.
+    const well = member?.what === 'running' && worker && worker.ready === worker.of;
+    setText(row.text, well ? '' : member?.text ?? '');
     setText(row.restarts, member?.restarts ? format.plural(member.restarts, 'restart') : '');
     set('shards', worker?.shards || member?.range || format.NOTHING);
     set('ready', worker ? `${format.number(worker.ready)} of ${format.number(worker.of)}` : format.NOTHING);

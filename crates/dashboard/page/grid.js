@@ -5,11 +5,14 @@ import { element, setAttribute, setChildren, setText } from './dom.js';
 import { rate } from './format.js';
 import { describe, shardCount, stateOf } from './shards.js';
 
-/** How cells look, by the number of shards. Sizes in pixels; `group` cells stand together. */
+/**
+ * How cells look, by the number of shards. Sizes in pixels, and those where the page is narrow; `group` cells stand
+ * together, in rows that begin with their number.
+ */
 const LOOKS = [
   { name: 'card', shards: 48, width: 92, gap: 6, group: 0, columns: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] },
-  { name: 'tile', shards: 400, width: 34, gap: 3, group: 10, columns: [40, 30, 20, 10, 5] },
-  { name: 'dot', shards: Infinity, width: 14, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
+  { name: 'tile', shards: 400, width: 36, gap: 3, group: 0, columns: [50, 40, 30, 25, 20, 15, 10, 8, 5] },
+  { name: 'dot', shards: Infinity, width: 14, narrow: 11, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
 ];
 const GROUP_GAP = 6;
 /** What a cell does when its state changes: it only stands out for a moment, so that the eye finds it. */
@@ -18,6 +21,7 @@ const HEALED = [{ transform: 'scale(0.7)' }, { transform: 'scale(1.12)', offset:
 const FLASH_MS = 450;
 const stillness = matchMedia('(prefers-reduced-motion: reduce)');
 const LABEL_WIDTH = 40;
+const NARROW = 420;
 
 export class Grid {
   /** `onOpen(shard, byKeyboard)` is called when the reader chooses one. */
@@ -117,13 +121,15 @@ export class Grid {
 
   /** Rows as wide as there is room, of round numbers of columns. */
   #arrange() {
-    const { width, gap, group, columns } = this.#look;
+    const { gap, group, columns } = this.#look;
     const room = this.node.clientWidth - (group ? LABEL_WIDTH : 0);
     if (room <= 0) return;
+    const width = room < NARROW ? this.#look.narrow ?? this.#look.width : this.#look.width;
+    this.node.style.setProperty('--width', `${width}px`);
     const needed = (count) => count * (width + gap) - gap + (group ? Math.ceil(count / group - 1) * GROUP_GAP : 0);
     let fits = columns.find((count) => needed(count) <= room) ?? columns.at(-1);
     // Cards stand in rows of the same length, as far as they can: 16 of them as 8 and 8, not as 12 and 4.
-    if (!group) fits = Math.ceil(this.#cells.length / Math.ceil(this.#cells.length / fits)) || 1;
+    if (this.#look === LOOKS[0]) fits = Math.ceil(this.#cells.length / Math.ceil(this.#cells.length / fits)) || 1;
     if (fits === this.#columns) return;
     this.#columns = fits;
     this.node.style.setProperty('--columns', fits);

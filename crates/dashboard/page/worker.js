@@ -86,6 +86,7 @@ export class Workers {
     setText(row.text, well ? '' : member?.text ?? '');
     setText(row.restarts, member?.restarts ? format.plural(member.restarts, 'restart') : '');
     set('shards', worker?.shards || member?.range || format.NOTHING);
+    setAttribute(row.cells.shards, 'title', worker?.shards || null);
     set('ready', worker ? `${format.number(worker.ready)} of ${format.number(worker.of)}` : format.NOTHING);
     row.cells.ready.classList.toggle('bad', Boolean(worker && worker.ready < worker.of));
     set('guilds', format.short(worker?.guilds));

@@ -1,0 +1,93 @@
+// Puts the page together: the stream feeds the state, the state the view that is shown, the address says which.
+
+import { Actions } from './actions.js';
+import { Announcer } from './announcer.js';
+import { Banners } from './banners.js';
+import { byId, setAttribute, setText } from './dom.js';
+import { Fleet } from './fleet.js';
+import * as format from './format.js';
+import { History } from './history.js';
+import { Incidents } from './incidents.js';
+import { Jobs } from './jobs.js';
+import { Log } from './log.js';
+import { Messages } from './messages.js';
+import { Playground } from './playground.js';
+import { State } from './state.js';
+import { Stream } from './stream.js';
+
+const STATUS = { connecting: 'Connecting', live: 'Live', lost: 'Lost', refused: 'Signed out' };
+
+const app = {
+  state: new State(),
+  banners: new Banners(byId('banners')),
+  log: new Log(byId('log')),
+  /** Opens the panel of a shard, or closes it for null. */
+  open(shard, byKeyboard = false) {
+    focusPanel = byKeyboard;
+    location.hash = shard === null ? '#/fleet' : `#/shards/${shard}`;
+    if (byKeyboard && shown === views.fleet) route();
+  },
+};
+app.stream = new Stream(app.state, showStatus);
+app.actions = new Actions(app);
+const announcer = new Announcer(byId('announcer'));
+
+const views = {
+  fleet: new Fleet(app),
+  history: new History(app),
+  jobs: new Jobs(app),
+  messages: new Messages(app),
+  incidents: new Incidents(app),
+  playground: new Playground(app),
+};
+let shown = null;
+let focusPanel = false;
+
+/** Shows the view that the address names: `#/history`, or `#/shards/7` for the fleet with a shard open. */
+function route() {
+  const [, name, argument] = location.hash.split('/');
+  const shard = name === 'shards' && /^\d{1,6}$/.test(argument) ? Number(argument) : undefined;
+  const view = (shard === undefined && Object.hasOwn(views, name) && views[name]) || views.fleet;
+  const moved = shown !== null && view !== shown;
+  if (moved) shown.hide();
+  for (const [key, other] of Object.entries(views)) {
+    other.node.hidden = other !== view;
+    setAttribute(document.querySelector(`nav a[href="#/${key}"]`), 'aria-current', other === view ? 'page' : null);
+  }
+  if (shown !== view) scrollTo(0, 0);
+  shown = view;
+  view.show(shard, focusPanel);
+  focusPanel = false;
+  document.title = shard === undefined ? `${view.title} · Shardwright` : `Shard ${shard} · Shardwright`;
+}
+
+function update(changes) {
+  const { value } = app.state;
+  document.body.dataset.role = app.state.role;
+  shown.update(value, changes);
+  app.actions.update(value, changes);
+  if (changes.has('sources')) app.banners.sources(value.sources);
+  if (changes.has('totals')) announcer.say(value);
+  if (changes.has('bot')) setText(byId('versions'), value.bot.versions.length ? `Version ${value.bot.versions.join(' and ')}` : '');
+  if (changes.has('jobs')) {
+    const dead = Object.values(value.jobs).reduce((sum, jobs) => sum + jobs.dead, 0);
+    byId('dead-count').hidden = dead === 0;
+    setText(byId('dead-count'), `${format.short(dead)} dead`);
+  }
+  if (changes.all || changes.has('playground')) document.querySelector('nav a[href="#/playground"]').hidden = !value.playground;
+}
+
+function showStatus() {
+  const { status } = app.stream;
+  byId('live').dataset.status = status;
+  setText(byId('live'), status === 'live' && !app.state.operates ? 'Live, view only' : STATUS[status]);
+  document.body.dataset.stream = status;
+  app.banners.stream(app.stream);
+}
+
+setText(byId('zone'), format.zone());
+addEventListener('hashchange', route);
+app.state.listen(update);
+setInterval(() => app.stream.status === 'lost' && app.banners.stream(app.stream), 1000);
+route();
+app.stream.connect();

@@ -1,0 +1,42 @@
+// A small line without axes: how a figure went lately.
+
+const SVG = 'http://www.w3.org/2000/svg';
+const WIDTH = 120;
+const HEIGHT = 28;
+
+export class Sparkline {
+  #line = document.createElementNS(SVG, 'path');
+  #area = document.createElementNS(SVG, 'path');
+
+  constructor(label) {
+    this.node = document.createElementNS(SVG, 'svg');
+    this.node.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
+    this.node.setAttribute('preserveAspectRatio', 'none');
+    this.node.setAttribute('class', 'sparkline');
+    this.node.setAttribute('role', 'img');
+    this.node.setAttribute('aria-label', label);
+    this.#area.setAttribute('class', 'area');
+    this.#line.setAttribute('class', 'line');
+    this.node.append(this.#area, this.#line);
+  }
+
+  /** Draws numbers, oldest first; null leaves a gap. The lowest line is 0. */
+  draw(values) {
+    const most = Math.max(1e-9, ...values.filter((value) => value !== null)) * 1.05;
+    const step = WIDTH / Math.max(1, values.length - 1);
+    const y = (value) => (HEIGHT - 1 - (value / most) * (HEIGHT - 2)).toFixed(1);
+    let path = '';
+    let pen = 'M';
+    values.forEach((value, index) => {
+      if (value === null) {
+        pen = 'M';
+        return;
+      }
+      path += `${pen}${(index * step).toFixed(1)},${y(value)}`;
+      pen = 'L';
+    });
+    this.#line.setAttribute('d', path);
+    const whole = path && !values.includes(null);
+    this.#area.setAttribute('d', whole ? `${path}L${WIDTH},${HEIGHT}L0,${HEIGHT}Z` : '');
+  }
+}

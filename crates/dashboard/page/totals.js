@@ -1,0 +1,93 @@
+// The strip of figures on top: how the whole bot does, and what is left of the identify budget.
+
+import { get } from './api.js';
+import { element, setText } from './dom.js';
+import * as format from './format.js';
+import { Sparkline } from './sparkline.js';
+
+/** What the small line of events shows: ten minutes, every three seconds. */
+const MINUTES = 10;
+const EVERY_MS = 2900;
+const POINTS = 200;
+
+export class Totals {
+  #figures = {};
+  #rates = [];
+  #rememberedAt = 0;
+  #sparkline = new Sparkline('Events per second, the last minutes');
+  #meter = element('meter', { min: 0, ariaLabel: 'Identifies left' });
+
+  constructor(node) {
+    const figure = (key, label, ...more) => {
+      const value = element('span', { className: 'value', textContent: format.NOTHING });
+      const note = element('span', { className: 'note' });
+      this.#figures[key] = { value, note };
+      node.append(element('div', { className: key }, element('dt', { textContent: label }), element('dd', {}, value, ...more, note)));
+    };
+    figure('shards', 'Shards ready');
+    figure('guilds', 'Guilds');
+    figure('events', 'Events per second', this.#sparkline.node);
+    figure('latency', 'Latency');
+    figure('queue', 'Events in queues');
+    figure('memory', 'Memory');
+    figure('reconnects', 'Reconnects');
+    figure('budget', 'Identifies left', this.#meter);
+    // The time until the budget is full again passes without any change of the state.
+    setInterval(() => this.#budget(), 10_000);
+    this.#readHistory();
+  }
+
+  #state = null;
+
+  update(state, changes) {
+    this.#state = state;
+    if (changes.has('budget')) this.#budget();
+    if (!changes.has('totals', 'bot')) return;
+    const { totals } = state;
+    const ready = totals.states.ready ?? 0;
+    this.#set('shards', format.number(ready), `of ${format.number(totals.shards)}, in ${format.plural(totals.workers, 'worker')}`);
+    this.#figures.shards.value.classList.toggle('bad', ready < totals.shards);
+    this.#set('guilds', format.short(totals.guilds), totals.unavailable > 0
+      ? `${format.short(totals.unavailable)} unavailable` : `${format.short(totals.members)} members`);
+    this.#set('events', format.rate(totals.events_per_second), '');
+    this.#set('latency', format.milliseconds(totals.latency_ms), totals.latency_max_ms === null
+      ? '' : `at most ${format.milliseconds(totals.latency_max_ms)}`);
+    this.#set('queue', format.short(totals.queue_events), 'wait for their host');
+    this.#set('memory', totals.memory_bytes ? format.bytes(totals.memory_bytes) : format.NOTHING, 'all workers');
+    this.#set('reconnects', format.short(totals.reconnects),
+      `${format.short(totals.resumes)} resumed, ${format.short(totals.identifies)} identified`);
+    this.#remember(totals.events_per_second);
+  }
+
+  /** The last minutes as the server knows them, before those that the reader watches. */
+  async #readHistory() {
+    const history = await get('history', { minutes: MINUTES }).catch(() => null);
+    if (history) this.#rates.unshift(...history.events_per_second.slice(-POINTS));
+  }
+
+  #remember(rate) {
+    const now = Date.now();
+    if (now - this.#rememberedAt < EVERY_MS) return;
+    this.#rememberedAt = now;
+    this.#rates.push(rate);
+    this.#rates.splice(0, this.#rates.length - POINTS);
+    this.#sparkline.draw(this.#rates);
+  }
+
+  #set(key, value, note) {
+    setText(this.#figures[key].value, value);
+    setText(this.#figures[key].note, note);
+  }
+
+  #budget() {
+    const budget = this.#state?.budget;
+    this.#meter.hidden = !budget;
+    if (!budget) return this.#set('budget', format.NOTHING, 'not known yet');
+    Object.assign(this.#meter, { max: budget.total, low: budget.total * 0.1, high: budget.total * 0.3, optimum: budget.total, value: budget.remaining });
+    const reset = budget.reset_at_ms > Date.now()
+      ? `of ${format.number(budget.total)}, reset ${format.hour(budget.reset_at_ms)}` : `of ${format.number(budget.total)}, reset is due`;
+    this.#set('budget', format.number(budget.remaining), reset);
+    this.#meter.ariaLabel = `Identifies left: ${format.number(budget.remaining)} of ${format.number(budget.total)}`;
+    this.#meter.title = `Reset ${format.ago(budget.reset_at_ms)}, ${format.when(budget.reset_at_ms)}. ${format.plural(budget.max_concurrency, 'shard')} may identify at once, every 5 s.`;
+  }
+}

@@ -546,7 +546,7 @@ struct Typed<'a> {
     /// `"auto"` · `"auto"`: as many as Discord recommends. `4`: shards 0 to 3 of 4.
     /// `{"total":16,"ids":[0,1,2]}` or `{"total":16,"from":0,"to":7}`: some of them. `"lease"` or
     /// `{"lease":true,"total":16}`: a fair share, claimed from the `backplane`; see docs/backplane.md. Env
-    /// `SHARDWRIGHT_SHARDS`: `auto`, `4`, `0-7/32`, `0,3,5/32`, `lease`, `lease/16`.
+    /// `SHARDWRIGHT_SHARDS`, which counts beside `"auto"` too: `auto`, `4`, `0-7/32`, `0,3,5/32`, `lease`, `lease/16`.
     #[serde(borrow)]
     shards: Option<&'a RawValue>,
     /// all · The dispatches that you want to get: `["MESSAGE_CREATE"]`. The others cost next to nothing.
@@ -721,12 +721,12 @@ impl Typed<'_> {
         })?;
         let token = Token::new(&token).map_err(|why| invalid("token", why))?;
 
-        let shards = match self.shards {
-            Some(json) => shards_from_json(json.get())?,
-            None => match env("SHARDWRIGHT_SHARDS") {
-                Some(text) => shards_from_env(&text)?,
-                None => self.profile.map_or(Ok(Shards::Auto), Profile::shards)?,
-            },
+        let shards = self.shards.map(|json| shards_from_json(json.get())).transpose()?;
+        let shards = match (shards, env("SHARDWRIGHT_SHARDS")) {
+            // Whoever leaves it to us leaves it to who started the process.
+            (None | Some(Shards::Auto), Some(text)) => shards_from_env(&text)?,
+            (Some(shards), _) => shards,
+            (None, None) => self.profile.map_or(Ok(Shards::Auto), Profile::shards)?,
         };
         let sessions = self.sessions.or_else(|| env("SHARDWRIGHT_SESSIONS"));
         let backplane = self.backplane.or_else(|| env("SHARDWRIGHT_BACKPLANE").map(Zeroizing::new));
@@ -1202,6 +1202,10 @@ mod tests {
         let config = Config::from_json(text, env).expect("complete");
         assert_eq!((config.token.expose(), ids(&config.shards).0), ("t", 1));
         assert_eq!(config.log.to, LogSink::None);
+
+        let text = r#"{"intents":0,"shards":"auto"}"#;
+        let config = Config::from_json(text, env).expect("complete");
+        assert_eq!(ids(&config.shards).0, 32, "whoever leaves it open");
 
         for (text, expected) in [("0-2/32", vec![0, 1, 2]), (" 4 ", vec![0, 1, 2, 3])] {
             assert_eq!(ids(&shards_from_env(text).expect(text)).1, expected);

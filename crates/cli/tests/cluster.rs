@@ -294,7 +294,7 @@ async fn workers_that_die_or_hang_come_back() {
     kill(pids[0], Signal::SIGKILL).expect("it runs");
     world.line("worker 0 was ended by SIGKILL");
     kill(pids[2], Signal::SIGSTOP).expect("it runs");
-    world.line("worker 2 has not been heard of on the backplane: it hangs and is killed");
+    world.line("worker 2 has not been heard of on the backplane; it is killed");
     world.line("worker 2 started");
     world.line("8 of 8 shards are ready");
     assert_eq!(world.identifies(), 8, "all have resumed");

@@ -112,7 +112,16 @@ impl Health {
     pub(crate) fn look(&mut self, news: &News, patience: Duration) -> Sign {
         let newest = news.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let Some(report) = newest.workers.iter().find(|report| self.is_by(report)) else {
+        let mut of_this_life = newest.workers.iter().filter(|report| self.is_of(report));
+        let report = of_this_life.next();
+        if let Some(report) = report.filter(|report| !self.has_its_shards(report)) {
+            return Sign::Hung(format!(
+                "runs shards {} and not {}: leave `shards` out of its configuration",
+                report.ranges(),
+                self.range
+            ));
+        }
+        let Some(report) = report else {
             let since = self.seen_at.max(newest.since);
             let is_missing = since.is_some_and(|since| now - since > MISSING);
             return match (self.seen_at, newest.since) {
@@ -139,15 +148,19 @@ impl Health {
         Sign::Ready { identifies: sum(|it| it.identifies), resumes: sum(|it| it.resumes) }
     }
 
-    /// Whether a report is by this life of this worker: others of that name may be on other machines, may have
-    /// run before, or may be about to go because the shards are laid out anew.
-    fn is_by(&self, report: &Seen) -> bool {
+    /// Whether a report is by this life of this worker: others of that name may be on other machines, or may have
+    /// run before.
+    fn is_of(&self, report: &Seen) -> bool {
         /// A start is taken down in milliseconds.
         const SLACK_MS: i64 = 2;
         report.name() == self.name
             && report.host == self.host
             && report.started_at_ms + SLACK_MS >= self.started_at_ms
-            && report.shards.iter().all(|shard| self.range.contains(shard.shard))
+    }
+
+    /// Whether it runs what it was started for.
+    fn has_its_shards(&self, report: &Seen) -> bool {
+        report.shards.iter().all(|shard| self.range.contains(shard.shard))
     }
 }
 
@@ -201,10 +214,16 @@ mod tests {
             |worker| worker["name"] = Value::Null,
             |worker| worker["host"] = json!("another"),
             |worker| worker["started_at_ms"] = json!(1),
-            |worker| worker["shards"][0]["shard"] = json!(1),
         ] {
             assert_eq!(health().look(&stats(change), PATIENT), Sign::Silent);
         }
+    }
+
+    #[test]
+    fn who_runs_other_shards_is_told_so() {
+        let told = health().look(&stats(|worker| worker["shards"][0]["shard"] = json!(1)), PATIENT);
+        let Sign::Hung(why) = told else { panic!("{told:?}") };
+        assert!(why.starts_with("runs shards 1,3 and not 2-3/4: leave `shards` out"), "{why}");
     }
 
     #[test]

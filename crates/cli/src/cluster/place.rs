@@ -105,7 +105,7 @@ impl Place {
                 }
                 *sign = health.look(news, patience);
                 if let Sign::Hung(why) = sign {
-                    say(format_args!("{} {why}: it hangs and is killed", self.spec.output.label));
+                    say(format_args!("{} {why}; it is killed", self.spec.output.label));
                     worker.kill();
                 }
             }

@@ -6,9 +6,18 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use shardwright_sim::{Server, Simulator};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
+
+/// What a bot reads of its environment, as far as it decides where the bot runs and what it keeps.
+const VARIABLES: [&str; 6] = [
+    "DISCORD_TOKEN",
+    "SHARDWRIGHT_API_URL",
+    "SHARDWRIGHT_BACKPLANE",
+    "SHARDWRIGHT_SESSIONS",
+    "SHARDWRIGHT_SHARDS",
+    "SHARDWRIGHT_STORE",
+];
 
 /// A running bot; it does not outlive this.
 pub(crate) struct Bot {
@@ -17,21 +26,24 @@ pub(crate) struct Bot {
 }
 
 impl Bot {
-    /// Starts it against a simulated Discord, and prints what it says behind a bar.
+    /// Starts it with what `env` has of the variables that bots read, and prints what it says behind a bar.
     ///
     /// # Errors
     /// When there is no such program.
     pub(crate) fn start(
         bot: &[PathBuf],
-        simulator: &Simulator,
-        server: &Server,
+        env: impl Fn(&str) -> Option<String>,
     ) -> anyhow::Result<Self> {
         let (program, arguments) = bot.split_first().context("no bot to run")?;
-        let mut child = Command::new(program)
+        let mut child = Command::new(program);
+        for name in VARIABLES {
+            match env(name) {
+                Some(value) => child.env(name, value),
+                None => child.env_remove(name),
+            };
+        }
+        let mut child = child
             .args(arguments)
-            .env("DISCORD_TOKEN", simulator.options().token)
-            .env("SHARDWRIGHT_API_URL", server.api_url())
-            .env_remove("SHARDWRIGHT_SHARDS")
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot run the bot {}", program.display()))?;

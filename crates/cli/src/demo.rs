@@ -1,5 +1,6 @@
 //! `shardwright demo`: a bot of any language against a simulated Discord, for people to watch.
 
+use std::io::{IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,11 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use shardwright_sim::{Cut, Options, Simulator, Target};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::bot::Bot;
+use crate::dashboard::{self, Server as Dashboard};
 use crate::interrupt::interrupted;
 
 /// Patience with every single step; a step that takes longer is a failure.
@@ -21,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(1_500);
 /// Shows a bot at work: shards come up, a user's `!ping` is answered, a dropped socket is resumed.
 ///
 /// The bot is any program that reads DISCORD_TOKEN and SHARDWRIGHT_API_URL and answers `!ping` with
-/// `Pong!`; `make demo` brings the C bot of examples/c.
+/// `Pong!`; `make demo` brings the C bot of examples/c. In a terminal it goes on after that, until Enter or Ctrl-C,
+/// for people to play with it in the dashboard.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Shards that the simulated Discord recommends
@@ -58,7 +62,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments.events_per_second,
         arguments.max_concurrency
     ));
-    let mut bot = Bot::start(&arguments.bot, &simulator, &server)?;
+    let directory = tempfile::tempdir().context("cannot make a directory for the demo")?;
+    let env = |name: &str| match name {
+        "DISCORD_TOKEN" => Some(simulator.options().token),
+        "SHARDWRIGHT_API_URL" => Some(server.api_url()),
+        "SHARDWRIGHT_BACKPLANE" => Some(format!("sqlite:{}/backplane", directory.path().display())),
+        "SHARDWRIGHT_STORE" => Some(format!("sqlite:{}/store", directory.path().display())),
+        _ => None,
+    };
+    let dashboard = open_dashboard(env).await?;
+    let url = dashboard.url();
+    let dashboard = tokio::spawn(dashboard.serve());
+    heading(&format!("The dashboard, to watch all of it in a browser: {url}"));
+    let mut bot = Bot::start(&arguments.bot, env)?;
     heading(&format!("The bot: {}", arguments.bot[0].display()));
     let interrupted = interrupted()?;
     let story = async {
@@ -68,14 +84,28 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         a_ping_is_answered(&simulator, arguments.shards - 1).await?;
         anyhow::Ok((ping, resume))
     };
+    let mut interrupted = std::pin::pin!(interrupted);
     let (ping, resume) = tokio::select! {
         story = story => story?,
         ended = bot.ended() => bail!("the bot ended too early: {}", ended?),
-        () = interrupted => bail!("interrupted"),
+        () = &mut interrupted => bail!("interrupted"),
     };
+    if stdin().is_terminal() && stdout().is_terminal() {
+        heading(&format!(
+            "Now it is yours: break something at {url}/#/playground. Enter or Ctrl-C ends the demo"
+        ));
+        tokio::select! {
+            biased;
+            // A Ctrl-C ends the bot, too.
+            () = interrupted => {}
+            _ = spawn_blocking(|| stdin().read_line(&mut String::new())) => {}
+            ended = bot.ended() => bail!("the bot ended too early: {}", ended?),
+        }
+    }
     let status = bot.stop(PATIENCE).await?;
     ensure!(status.success(), "the bot ended with {status}");
     server.shutdown().await;
+    dashboard.abort();
 
     let counts = simulator.look(|seen| seen.counts);
     heading("What the simulated Discord saw");
@@ -103,6 +133,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(counts.violations == 0, "the bot broke rules of Discord");
     heading(&format!("All of it worked, in {:.0} s.", started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The dashboard at its usual place, or at another one if that is taken.
+async fn open_dashboard(env: impl Fn(&str) -> Option<String> + Copy) -> anyhow::Result<Dashboard> {
+    if let Ok(dashboard) = Dashboard::open(dashboard::ADDRESS.parse()?, env, None).await {
+        return Ok(dashboard);
+    }
+    Dashboard::open(([127, 0, 0, 1], 0).into(), env, None).await
 }
 
 /// A line that starts a part of the story.

@@ -168,11 +168,7 @@ impl Action {
             }
             Self::RetryJobs { queue } => {
                 let dead = state["jobs"][queue]["dead"].as_u64().unwrap_or(0);
-                cost(
-                    0,
-                    0,
-                    format!("{dead} jobs wait again, with all their attempts before them."),
-                )
+                cost(0, 0, format!("{dead} jobs wait again, with all their attempts before them."))
             }
         }
     }

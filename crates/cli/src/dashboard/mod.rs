@@ -53,7 +53,7 @@ use crate::interrupt::interrupted;
 use crate::view::Place;
 
 /// Where it listens, unless it is told otherwise.
-const ADDRESS: &str = "127.0.0.1:7711";
+pub(crate) const ADDRESS: &str = "127.0.0.1:7711";
 
 /// Browsers that watch at the same time.
 const MAX_STREAMS: usize = 200;

@@ -40,7 +40,7 @@ export class Actions {
   #costs = element('dl', { className: 'costs' });
   #text = element('p', { className: 'cost-text' });
   #error = element('p', { className: 'error', role: 'alert' });
-  #progress = element('ol', { className: 'progress', role: 'log', ariaLabel: 'Progress' });
+  #progress = element('ol', { className: 'progress' });
   #no = element('button', { type: 'button', onclick: () => this.#dialog.close() });
   #yes = element('button', { type: 'button', className: 'primary', onclick: () => this.#act() });
   /** What the dialog is about; null while it is closed. */
@@ -53,7 +53,8 @@ export class Actions {
 
   constructor(app) {
     this.#app = app;
-    this.#dialog.append(this.#title, this.#field, this.#costs, this.#text, this.#error, this.#progress,
+    this.#dialog.append(this.#title, this.#field, this.#costs, this.#text, this.#error,
+      element('div', { role: 'log', ariaLabel: 'Progress' }, this.#progress),
       element('div', { className: 'buttons' }, this.#no, this.#yes));
     this.#dialog.addEventListener('close', () => {
       this.#action = null;

@@ -14,6 +14,7 @@ const LOOKS = [
   { name: 'tile', shards: 400, width: 36, gap: 3, group: 0, columns: [50, 40, 30, 25, 20, 15, 10, 8, 5] },
   { name: 'dot', shards: Infinity, width: 14, narrow: 11, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
 ];
+const CARDS = LOOKS[0];
 const GROUP_GAP = 6;
 /** What a cell does when its state changes: it only stands out for a moment, so that the eye finds it. */
 const CHANGED = [{ transform: 'scale(1.25)' }, { transform: 'none' }];
@@ -38,7 +39,7 @@ export class Grid {
   }
 
   #cells = [];
-  #look = LOOKS[0];
+  #look = CARDS;
   #columns = 0;
   #focused = 0;
   #selected = null;
@@ -83,19 +84,26 @@ export class Grid {
   #show(cell, shard, flash) {
     const state = stateOf(shard);
     const twice = (shard?.workers?.length ?? 0) > 1;
-    if (cell.state !== state || cell.twice !== twice) {
-      const { letter, name } = describe(state);
+    const { letter, name } = describe(state);
+    const changed = cell.state !== state || cell.twice !== twice;
+    if (changed) {
       if (flash && cell.state !== undefined) cell.node.animate(state === 'ready' ? HEALED : CHANGED, FLASH_MS);
       cell.state = state;
       cell.twice = twice;
       cell.node.dataset.state = state;
       cell.node.dataset.letter = twice ? '2' : letter;
-      cell.node.ariaLabel = `Shard ${cell.shard}: ${name}${twice ? `, run by ${shard.workers.length} workers` : ''}`;
     }
-    if (this.#look.name === 'card') {
-      setText(cell.word, describe(state).name);
-      setText(cell.rate, shard && state === 'ready' ? `${rate(shard.events_per_second)}/s` : '');
+    let label = `Shard ${cell.shard}: ${name}`;
+    if (this.#look === CARDS) {
+      const busy = state === 'ready' ? `${rate(shard.events_per_second)}/s` : '';
+      setText(cell.word, name);
+      setText(cell.rate, busy);
+      if (busy) label += `, ${busy}`;
+    } else if (!changed) {
+      return;
     }
+    if (twice) label += `, run by ${shard.workers.length} workers`;
+    setAttribute(cell.node, 'aria-label', label);
   }
 
   #resize(count) {
@@ -111,10 +119,9 @@ export class Grid {
   }
 
   #cell(shard) {
-    const name = element('span', { className: 'name', textContent: shard });
-    const word = element('span', { className: 'word' });
-    const perSecond = element('span', { className: 'rate' });
-    const node = element('div', { className: 'cell', role: 'option', tabIndex: -1 }, name, word, perSecond);
+    const part = (className, textContent) => element('span', { className, textContent });
+    const [name, word, perSecond] = [part('name', shard), part('word', ''), part('rate', '')];
+    const node = element('div', { className: 'cell', role: 'option', tabIndex: -1 }, name, ' ', word, ' ', perSecond);
     node.dataset.shard = shard;
     return { shard, node, word, rate: perSecond, state: undefined, twice: false };
   }
@@ -129,7 +136,7 @@ export class Grid {
     const needed = (count) => count * (width + gap) - gap + (group ? Math.ceil(count / group - 1) * GROUP_GAP : 0);
     let fits = columns.find((count) => needed(count) <= room) ?? columns.at(-1);
     // Cards stand in rows of the same length, as far as they can: 16 of them as 8 and 8, not as 12 and 4.
-    if (this.#look === LOOKS[0]) fits = Math.ceil(this.#cells.length / Math.ceil(this.#cells.length / fits)) || 1;
+    if (this.#look === CARDS) fits = Math.ceil(this.#cells.length / Math.ceil(this.#cells.length / fits)) || 1;
     if (fits === this.#columns) return;
     this.#columns = fits;
     this.node.style.setProperty('--columns', fits);

@@ -40,6 +40,21 @@ export async function visit(browser, view, { complaints = [], ...options } = {})
   return page;
 }
 
+/** What stands on a view once it has read what it shows. */
+const READ = {
+  'shards/1': '#shard .tail .note, #shard > .note:not([hidden])',
+  history: '#history-note:not(:empty)',
+  playground: '#chat-guild option',
+};
+
+/** Goes to a view, and waits until there is something to see. */
+export async function show(page, view) {
+  await page.evaluate((name) => { location.hash = `#/${name}`; }, view);
+  const section = page.locator('main > section:not([hidden])');
+  await section.and(page.locator(`#view-${view.startsWith('shards/') ? 'fleet' : view}`)).waitFor();
+  if (READ[view]) await page.locator(READ[view]).first().waitFor({ state: 'attached' });
+}
+
 /** Keeps a picture: `target/dashboard/<name>.png`. */
 export async function picture(page, name, options = {}) {
   mkdirSync(FOLDER, { recursive: true });

@@ -9,7 +9,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { DASHBOARD, allReady, cell, confirm, launch, picture, required, visit } from './browser.mjs';
+import { DASHBOARD, allReady, cell, confirm, launch, picture, required, show, visit } from './browser.mjs';
 
 const SIMULATOR = required('SIMULATOR_URL');
 const SHARDS = Number(required('SHARDS'));
@@ -154,15 +154,37 @@ test('the bot is resharded', async () => {
   await page.keyboard.press('Escape');
 });
 
-test('what was lost comes back by itself', async () => {
-  const offline = await visit(browser, 'fleet', { colorScheme: 'light' });
-  await allReady(offline, RESHARD);
-  // The browser closes the socket; what the page then tries fails, until the network is back.
-  await offline.context().setOffline(true);
-  await offline.evaluate(() => dispatchEvent(new Event('offline')));
-  await offline.context().setOffline(false);
-  await offline.getByText('Live').first().waitFor();
-  await offline.context().close();
+test('a lost stream is said, comes back by itself, and goes on where it was', async () => {
+  const context = await browser.newContext();
+  const cut = await context.newPage();
+  const opened = [];
+  let reachable = true;
+  let socket;
+  let resume;
+  const resumed = new Promise((resolve) => { resume = resolve; });
+  await cut.routeWebSocket(/\/api\/v1\/stream/, (here) => {
+    opened.push(new URL(here.url()).searchParams);
+    if (!reachable) return here.close();
+    socket = here;
+    here.connectToServer().onMessage((message) => {
+      here.send(message);
+      if (JSON.parse(message).type === 'resumed') resume();
+    });
+  });
+  await cut.goto(DASHBOARD);
+  await allReady(cut, RESHARD);
+  reachable = false;
+  await socket.close();
+  const banner = cut.getByRole('status').filter({ hasText: 'The connection to the dashboard is lost' });
+  await banner.waitFor();
+  await cut.getByText('Lost', { exact: true }).waitFor();
+  reachable = true;
+  await resumed;
+  await cut.getByText('Live', { exact: true }).waitFor();
+  await banner.waitFor({ state: 'detached' });
+  assert.equal(opened[0].has('seq'), false);
+  assert.match(opened.at(-1).get('seq'), /^\d+$/);
+  await context.close();
 });
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -173,12 +195,11 @@ for (const colorScheme of ['dark', 'light']) {
     await allReady(checked, RESHARD);
     await checked.evaluate(axe);
     for (const view of VIEWS) {
-      await checked.evaluate((name) => { location.hash = `#/${name}`; }, view);
-      await checked.waitForLoadState('networkidle');
+      await show(checked, view);
       await judge(checked, view);
       await picture(checked, `${view.replace('/', '-')}-${colorScheme}`);
     }
-    await checked.evaluate(() => { location.hash = '#/shards/1'; });
+    await show(checked, 'shards/1');
     await checked.getByRole('button', { name: 'Restart, resume' }).click();
     await checked.getByRole('dialog').getByText('Takes about').waitFor();
     await judge(checked, 'the dialog');
@@ -198,8 +219,7 @@ test('it fits a phone', async () => {
   const phone = await visit(browser, 'fleet', { complaints, colorScheme: 'light', viewport: { width: 360, height: 740 } });
   await allReady(phone, RESHARD);
   for (const view of VIEWS) {
-    await phone.evaluate((name) => { location.hash = `#/${name}`; }, view);
-    await phone.waitForLoadState('networkidle');
+    await show(phone, view);
     assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} is wider than the screen`);
     await picture(phone, `${view.replace('/', '-')}-phone`);
   }

@@ -20,6 +20,8 @@ const GROUP_GAP = 6;
 const CHANGED = [{ transform: 'scale(1.25)' }, { transform: 'none' }];
 const HEALED = [{ transform: 'scale(0.7)' }, { transform: 'scale(1.12)', offset: 0.6 }, { transform: 'none' }];
 const FLASH_MS = 450;
+/** More at once are no help to the eye, and too much for the browser. */
+const MOST_FLASHES = 100;
 const stillness = matchMedia('(prefers-reduced-motion: reduce)');
 const LABEL_WIDTH = 40;
 const NARROW = 420;
@@ -50,11 +52,13 @@ export class Grid {
     if (count !== this.#cells.length) this.#resize(count);
     const all = !changes || changes.all;
     const keys = all ? this.#cells.keys() : changes.keys('shards');
-    const flash = !all && !stillness.matches && this.node.clientWidth > 0;
+    const changed = [];
     for (const key of keys) {
       const cell = this.#cells[Number(key)];
-      if (cell) this.#show(cell, state.shards[key], flash);
+      if (cell && this.#show(cell, state.shards[key])) changed.push(cell);
     }
+    if (all || stillness.matches || changed.length > MOST_FLASHES) return;
+    for (const { node, state: now } of changed) node.animate(now === 'ready' ? HEALED : CHANGED, FLASH_MS);
   }
 
   /** Marks the one that is open; null marks none. */
@@ -81,13 +85,13 @@ export class Grid {
     }
   }
 
-  #show(cell, shard, flash) {
+  /** Shows a shard in its cell; says whether its state is another than before. */
+  #show(cell, shard) {
     const state = stateOf(shard);
     const twice = (shard?.workers?.length ?? 0) > 1;
     const { letter, name } = describe(state);
     const changed = cell.state !== state || cell.twice !== twice;
     if (changed) {
-      if (flash && cell.state !== undefined) cell.node.animate(state === 'ready' ? HEALED : CHANGED, FLASH_MS);
       cell.state = state;
       cell.twice = twice;
       cell.node.dataset.state = state;
@@ -100,10 +104,11 @@ export class Grid {
       setText(cell.rate, busy);
       if (busy) label += `, ${busy}`;
     } else if (!changed) {
-      return;
+      return false;
     }
     if (twice) label += `, run by ${shard.workers.length} workers`;
     setAttribute(cell.node, 'aria-label', label);
+    return changed;
   }
 
   #resize(count) {

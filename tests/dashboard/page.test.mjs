@@ -42,8 +42,8 @@ async function go(view) {
 test('the shards come up', async () => {
   await allReady(page, SHARDS);
   const totals = page.locator('#totals');
-  assert.match(await totals.innerText(), new RegExp(`Shards ready\\s+${SHARDS}\\s+of ${SHARDS}`));
-  assert.match(await totals.innerText(), /Identifies left\s+[\d,]+\s+of [\d,]+, reset/);
+  assert.match(await totals.innerText(), new RegExp(`Shards ready\\s+${SHARDS} of ${SHARDS}`));
+  assert.match(await totals.innerText(), /Identifies left\s+[\d,]+ of [\d,]+\s+reset/);
   assert.match(await page.getByRole('contentinfo').innerText(), /Times are in Europe\/Berlin \((CET|CEST|GMT\+[12])\)/);
 });
 
@@ -137,9 +137,9 @@ test('in the playground !ping gets its Pong!, and what is broken heals', async (
   await cell(page, 1).click();
   await page.getByRole('button', { name: /^Outage/ }).click();
   await page.waitForFunction(() => document.querySelectorAll('#view-playground .cell:not([data-state="ready"])').length > 0);
-  await picture(page, 'playground-broken-dark');
+  await picture(page, 'playground-broken');
   await page.getByRole('log', { name: 'What happens' }).getByText(/all are ready again/).first().waitFor({ timeout: 120_000 });
-  await picture(page, 'playground-dark');
+  await picture(page, 'playground-healed');
 });
 
 test('the bot is resharded', async () => {
@@ -184,6 +184,22 @@ test('a lost stream is said, comes back by itself, and goes on where it was', as
   await banner.waitFor({ state: 'detached' });
   assert.equal(opened[0].has('seq'), false);
   assert.match(opened.at(-1).get('seq'), /^\d+$/);
+  await context.close();
+});
+
+test('who may only look is offered nothing to do', async () => {
+  const context = await browser.newContext();
+  const viewer = await context.newPage();
+  await viewer.routeWebSocket(/\/api\/v1\/stream/, (here) => {
+    here.connectToServer().onMessage((message) => here.send(message.replace('"role":"operate"', '"role":"view"')));
+  });
+  await viewer.goto(DASHBOARD);
+  await viewer.getByText('Live, view only').waitFor();
+  for (const view of VIEWS) {
+    await show(viewer, view);
+    const offered = viewer.getByRole('button', { name: /Restart|Pause|Reshard|Deploy|Publish|Retry|Send|Outage/ });
+    assert.equal(await offered.count(), 0, view);
+  }
   await context.close();
 });
 

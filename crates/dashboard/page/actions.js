@@ -1,6 +1,6 @@
 // What an operator does: first what it will cost, then whether, then how far it is. The tray keeps what anybody began.
 
-import { byId, element, own, setAttribute, setChildren, setText } from './dom.js';
+import { byId, element, own, setChildren, setText } from './dom.js';
 import * as format from './format.js';
 
 /** Typing in a field asks for the cost only after a pause. */
@@ -193,8 +193,7 @@ export class Actions {
     const entries = Object.entries(state.actions).sort((left, right) => right[1].began_at_ms - left[1].began_at_ms);
     const running = entries.filter(([, action]) => action.state === 'running').length;
     byId('tray-count').hidden = running === 0;
-    setText(byId('tray-count'), format.number(running));
-    setAttribute(byId('tray-count'), 'aria-label', `${format.number(running)} running`);
+    setText(byId('tray-count'), `${format.number(running)} running`);
     byId('tray-empty').hidden = entries.length > 0;
     const keys = new Set(entries.map(([key]) => key));
     for (const key of this.#rows.keys()) if (!keys.has(key)) this.#rows.delete(key);

@@ -102,7 +102,8 @@ export class Chat {
   #onSubmit(event) {
     event.preventDefault();
     const content = this.#input.value;
-    this.#input.value = '';
+    // Not just emptied, which would show it as wrong.
+    event.target.reset();
     this.#send(content);
   }
 

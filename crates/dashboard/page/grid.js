@@ -7,18 +7,15 @@ import { describe, shardCount, stateOf } from './shards.js';
 
 /**
  * How cells look, by the number of shards. Sizes in pixels, and those where the page is narrow; `group` cells stand
- * together, in rows that begin with their number.
+ * together, in rows that begin with their number; `swell` is how far one grows for a moment when its state changes.
  */
 const LOOKS = [
-  { name: 'card', shards: 48, width: 92, gap: 6, group: 0, columns: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] },
-  { name: 'tile', shards: 400, width: 36, gap: 3, group: 0, columns: [50, 40, 30, 25, 20, 15, 10, 8, 5] },
-  { name: 'dot', shards: Infinity, width: 14, narrow: 11, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
+  { name: 'card', shards: 48, swell: 1.05, width: 92, gap: 6, group: 0, columns: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] },
+  { name: 'tile', shards: 400, swell: 1.2, width: 36, gap: 3, group: 0, columns: [50, 40, 30, 25, 20, 15, 10, 8, 5] },
+  { name: 'dot', shards: Infinity, swell: 1.7, width: 14, narrow: 11, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
 ];
 const CARDS = LOOKS[0];
 const GROUP_GAP = 6;
-/** What a cell does when its state changes: it only stands out for a moment, so that the eye finds it. */
-const CHANGED = [{ transform: 'scale(1.25)' }, { transform: 'none' }];
-const HEALED = [{ transform: 'scale(0.7)' }, { transform: 'scale(1.12)', offset: 0.6 }, { transform: 'none' }];
 const FLASH_MS = 450;
 /** More at once are no help to the eye, and too much for the browser. */
 const MOST_FLASHES = 100;
@@ -58,7 +55,8 @@ export class Grid {
       if (cell && this.#show(cell, state.shards[key])) changed.push(cell);
     }
     if (all || stillness.matches || changed.length > MOST_FLASHES) return;
-    for (const { node, state: now } of changed) node.animate(now === 'ready' ? HEALED : CHANGED, FLASH_MS);
+    const swollen = { transform: `scale(${this.#look.swell})`, zIndex: 1 };
+    for (const { node } of changed) node.animate([swollen, { transform: 'none' }], { duration: FLASH_MS, easing: 'ease-out' });
   }
 
   /** Marks the one that is open; null marks none. */

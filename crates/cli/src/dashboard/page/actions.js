@@ -1,6 +1,6 @@
 // What an operator does: first what it will cost, then whether, then how far it is. The tray keeps what anybody began.
 
-import { byId, element, own, setAttribute, setChildren, setText } from './dom.js';
+import { byId, element, own, setChildren, setText } from './dom.js';
 import * as format from './format.js';
 
 /** Typing in a field asks for the cost only after a pause. */
@@ -40,7 +40,7 @@ export class Actions {
   #costs = element('dl', { className: 'costs' });
   #text = element('p', { className: 'cost-text' });
   #error = element('p', { className: 'error', role: 'alert' });
-  #progress = element('ol', { className: 'progress', role: 'log', ariaLabel: 'Progress' });
+  #progress = element('ol', { className: 'progress' });
   #no = element('button', { type: 'button', onclick: () => this.#dialog.close() });
   #yes = element('button', { type: 'button', className: 'primary', onclick: () => this.#act() });
   /** What the dialog is about; null while it is closed. */
@@ -53,7 +53,8 @@ export class Actions {
 
   constructor(app) {
     this.#app = app;
-    this.#dialog.append(this.#title, this.#field, this.#costs, this.#text, this.#error, this.#progress,
+    this.#dialog.append(this.#title, this.#field, this.#costs, this.#text, this.#error,
+      element('div', { role: 'log', ariaLabel: 'Progress' }, this.#progress),
       element('div', { className: 'buttons' }, this.#no, this.#yes));
     this.#dialog.addEventListener('close', () => {
       this.#action = null;
@@ -192,8 +193,7 @@ export class Actions {
     const entries = Object.entries(state.actions).sort((left, right) => right[1].began_at_ms - left[1].began_at_ms);
     const running = entries.filter(([, action]) => action.state === 'running').length;
     byId('tray-count').hidden = running === 0;
-    setText(byId('tray-count'), format.number(running));
-    setAttribute(byId('tray-count'), 'aria-label', `${format.number(running)} running`);
+    setText(byId('tray-count'), `${format.number(running)} running`);
     byId('tray-empty').hidden = entries.length > 0;
     const keys = new Set(entries.map(([key]) => key));
     for (const key of this.#rows.keys()) if (!keys.has(key)) this.#rows.delete(key);

@@ -35,6 +35,7 @@ export class Chart {
    */
   constructor({ title, series, say, fromZero = true }) {
     this.#title = title;
+    this.#canvas.ariaLabel = `${title}: nothing known yet`;
     this.#fromZero = fromZero;
     this.#series = series;
     this.#say = say;

@@ -17,7 +17,8 @@ export class Chat {
   #items = new Map();
   #guild = element('select', { id: 'chat-guild' });
   #where = element('select', { id: 'chat-channel' });
-  #list = element('ol', { className: 'said', role: 'log', ariaLabel: 'Messages of the channel', tabIndex: 0 });
+  #list = element('ol');
+  #log = element('div', { className: 'said', role: 'log', ariaLabel: 'Messages of the channel', tabIndex: 0 }, this.#list);
   #empty = element('p', { className: 'empty', textContent: 'Nothing was said here yet. Say !ping and see whether the bot answers.' });
   #input = element('input', { id: 'chat-input', autocomplete: 'off', required: true, maxLength: 2000 });
   #error = element('p', { className: 'error', role: 'alert' });
@@ -32,7 +33,7 @@ export class Chat {
       element('div', { className: 'where' },
         element('label', { htmlFor: 'chat-guild', textContent: 'Guild' }), this.#guild,
         element('label', { htmlFor: 'chat-channel', textContent: 'Channel' }), this.#where),
-      this.#list, this.#empty,
+      this.#log, this.#empty,
       element('form', { className: 'compose operate', onsubmit: (event) => this.#onSubmit(event) },
         element('label', { htmlFor: 'chat-input', className: 'hidden', textContent: 'Message' }), this.#input,
         element('button', { type: 'submit', className: 'primary', textContent: 'Send' })),
@@ -87,21 +88,22 @@ export class Chat {
   }
 
   #show(messages) {
-    const atEnd = this.#list.scrollTop + this.#list.clientHeight >= this.#list.scrollHeight - 8;
+    const atEnd = this.#log.scrollTop + this.#log.clientHeight >= this.#log.scrollHeight - 8;
     const ids = new Set(messages.map(({ id }) => id));
     for (const id of this.#items.keys()) if (!ids.has(id)) this.#items.delete(id);
     setChildren(this.#list, messages.map((message) => {
       if (!this.#items.has(message.id)) this.#items.set(message.id, item(message));
       return this.#items.get(message.id);
     }));
-    if (atEnd) this.#list.scrollTop = this.#list.scrollHeight;
+    if (atEnd) this.#log.scrollTop = this.#log.scrollHeight;
     this.#empty.hidden = messages.length > 0;
   }
 
   #onSubmit(event) {
     event.preventDefault();
     const content = this.#input.value;
-    this.#input.value = '';
+    // Not just emptied, which would show it as wrong.
+    event.target.reset();
     this.#send(content);
   }
 

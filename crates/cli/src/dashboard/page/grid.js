@@ -7,18 +7,18 @@ import { describe, shardCount, stateOf } from './shards.js';
 
 /**
  * How cells look, by the number of shards. Sizes in pixels, and those where the page is narrow; `group` cells stand
- * together, in rows that begin with their number.
+ * together, in rows that begin with their number; `swell` is how far one grows for a moment when its state changes.
  */
 const LOOKS = [
-  { name: 'card', shards: 48, width: 92, gap: 6, group: 0, columns: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] },
-  { name: 'tile', shards: 400, width: 36, gap: 3, group: 0, columns: [50, 40, 30, 25, 20, 15, 10, 8, 5] },
-  { name: 'dot', shards: Infinity, width: 14, narrow: 11, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
+  { name: 'card', shards: 48, swell: 1.05, width: 92, gap: 6, group: 0, columns: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] },
+  { name: 'tile', shards: 400, swell: 1.2, width: 36, gap: 3, group: 0, columns: [50, 40, 30, 25, 20, 15, 10, 8, 5] },
+  { name: 'dot', shards: Infinity, swell: 1.7, width: 14, narrow: 11, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
 ];
+const CARDS = LOOKS[0];
 const GROUP_GAP = 6;
-/** What a cell does when its state changes: it only stands out for a moment, so that the eye finds it. */
-const CHANGED = [{ transform: 'scale(1.25)' }, { transform: 'none' }];
-const HEALED = [{ transform: 'scale(0.7)' }, { transform: 'scale(1.12)', offset: 0.6 }, { transform: 'none' }];
 const FLASH_MS = 450;
+/** More at once are no help to the eye, and too much for the browser. */
+const MOST_FLASHES = 100;
 const stillness = matchMedia('(prefers-reduced-motion: reduce)');
 const LABEL_WIDTH = 40;
 const NARROW = 420;
@@ -38,7 +38,7 @@ export class Grid {
   }
 
   #cells = [];
-  #look = LOOKS[0];
+  #look = CARDS;
   #columns = 0;
   #focused = 0;
   #selected = null;
@@ -49,11 +49,14 @@ export class Grid {
     if (count !== this.#cells.length) this.#resize(count);
     const all = !changes || changes.all;
     const keys = all ? this.#cells.keys() : changes.keys('shards');
-    const flash = !all && !stillness.matches && this.node.clientWidth > 0;
+    const changed = [];
     for (const key of keys) {
       const cell = this.#cells[Number(key)];
-      if (cell) this.#show(cell, state.shards[key], flash);
+      if (cell && this.#show(cell, state.shards[key])) changed.push(cell);
     }
+    if (all || stillness.matches || changed.length > MOST_FLASHES) return;
+    const swollen = { transform: `scale(${this.#look.swell})`, zIndex: 1 };
+    for (const { node } of changed) node.animate([swollen, { transform: 'none' }], { duration: FLASH_MS, easing: 'ease-out' });
   }
 
   /** Marks the one that is open; null marks none. */
@@ -80,22 +83,30 @@ export class Grid {
     }
   }
 
-  #show(cell, shard, flash) {
+  /** Shows a shard in its cell; says whether its state is another than before. */
+  #show(cell, shard) {
     const state = stateOf(shard);
     const twice = (shard?.workers?.length ?? 0) > 1;
-    if (cell.state !== state || cell.twice !== twice) {
-      const { letter, name } = describe(state);
-      if (flash && cell.state !== undefined) cell.node.animate(state === 'ready' ? HEALED : CHANGED, FLASH_MS);
+    const { letter, name } = describe(state);
+    const changed = cell.state !== state || cell.twice !== twice;
+    if (changed) {
       cell.state = state;
       cell.twice = twice;
       cell.node.dataset.state = state;
       cell.node.dataset.letter = twice ? '2' : letter;
-      cell.node.ariaLabel = `Shard ${cell.shard}: ${name}${twice ? `, run by ${shard.workers.length} workers` : ''}`;
     }
-    if (this.#look.name === 'card') {
-      setText(cell.word, describe(state).name);
-      setText(cell.rate, shard && state === 'ready' ? `${rate(shard.events_per_second)}/s` : '');
+    let label = `Shard ${cell.shard}: ${name}`;
+    if (this.#look === CARDS) {
+      const busy = state === 'ready' ? `${rate(shard.events_per_second)}/s` : '';
+      setText(cell.word, name);
+      setText(cell.rate, busy);
+      if (busy) label += `, ${busy}`;
+    } else if (!changed) {
+      return false;
     }
+    if (twice) label += `, run by ${shard.workers.length} workers`;
+    setAttribute(cell.node, 'aria-label', label);
+    return changed;
   }
 
   #resize(count) {
@@ -111,10 +122,9 @@ export class Grid {
   }
 
   #cell(shard) {
-    const name = element('span', { className: 'name', textContent: shard });
-    const word = element('span', { className: 'word' });
-    const perSecond = element('span', { className: 'rate' });
-    const node = element('div', { className: 'cell', role: 'option', tabIndex: -1 }, name, word, perSecond);
+    const part = (className, textContent) => element('span', { className, textContent });
+    const [name, word, perSecond] = [part('name', shard), part('word', ''), part('rate', '')];
+    const node = element('div', { className: 'cell', role: 'option', tabIndex: -1 }, name, ' ', word, ' ', perSecond);
     node.dataset.shard = shard;
     return { shard, node, word, rate: perSecond, state: undefined, twice: false };
   }
@@ -129,7 +139,7 @@ export class Grid {
     const needed = (count) => count * (width + gap) - gap + (group ? Math.ceil(count / group - 1) * GROUP_GAP : 0);
     let fits = columns.find((count) => needed(count) <= room) ?? columns.at(-1);
     // Cards stand in rows of the same length, as far as they can: 16 of them as 8 and 8, not as 12 and 4.
-    if (this.#look === LOOKS[0]) fits = Math.ceil(this.#cells.length / Math.ceil(this.#cells.length / fits)) || 1;
+    if (this.#look === CARDS) fits = Math.ceil(this.#cells.length / Math.ceil(this.#cells.length / fits)) || 1;
     if (fits === this.#columns) return;
     this.#columns = fits;
     this.node.style.setProperty('--columns', fits);

@@ -126,7 +126,8 @@ class Incident {
     setText(this.#time, format.clock(at));
     this.#time.dateTime = new Date(at).toISOString();
     this.#time.title = format.when(at);
-    setText(this.#ago, format.ago(at));
+    // Never in the future, also when the clocks of the two machines differ.
+    setText(this.#ago, format.ago(Math.min(at, Date.now())));
     setText(this.#text, text);
     this.#count.hidden = !(count > 1);
     setText(this.#count, `${format.number(count)} times`);

@@ -4,6 +4,8 @@ import { element, setText } from './dom.js';
 import { get } from './api.js';
 
 const REFRESH_MS = 3000;
+/** What terminals read as colours. */
+const COLOURS = /\u001b\[[\d;]*m/g;
 
 /** The last lines of a worker's log, of one shard or of all; they follow while `running`. */
 export class Tail {
@@ -38,7 +40,7 @@ export class Tail {
       const { lines, complete } = await get('log', { worker: of.worker, lines: 200, shard: of.shard });
       if (this.#of !== of) return;
       const atEnd = this.#lines.scrollTop + this.#lines.clientHeight >= this.#lines.scrollHeight - 4;
-      setText(this.#lines, lines.join('\n'));
+      setText(this.#lines, lines.join('\n').replaceAll(COLOURS, ''));
       if (atEnd) this.#lines.scrollTop = this.#lines.scrollHeight;
       const what = of.shard === undefined ? of.worker : `shard ${of.shard} in ${of.worker}`;
       setText(this.#note, lines.length === 0 ? `Nothing is written about ${what}.`

@@ -52,7 +52,9 @@ function route() {
   if (moved) shown.hide();
   for (const [key, other] of Object.entries(views)) {
     other.node.hidden = other !== view;
-    setAttribute(document.querySelector(`nav a[href="#/${key}"]`), 'aria-current', other === view ? 'page' : null);
+    const link = document.querySelector(`nav a[href="#/${key}"]`);
+    setAttribute(link, 'aria-current', other === view ? 'page' : null);
+    if (other === view) link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }
   if (shown !== view) scrollTo(0, 0);
   shown = view;
@@ -85,6 +87,11 @@ function showStatus() {
   app.banners.stream(app.stream);
 }
 
+// A plain link would be taken for the name of a view.
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  byId('main').focus();
+});
 setText(byId('zone'), format.zone());
 addEventListener('hashchange', route);
 app.state.listen(update);

@@ -25,7 +25,7 @@ export class Playground {
   #aim = element('input', { id: 'aim', type: 'number', min: 0, inputMode: 'numeric', placeholder: 'all' });
   #health = element('p', { className: 'health', role: 'status' });
   #error = element('p', { className: 'error', role: 'alert' });
-  #feed = element('ol', { className: 'feed', role: 'log', ariaLabel: 'What happens', tabIndex: 0 });
+  #feed = element('ol', { className: 'feed' });
   #seen = null;
   #brokenAt = null;
   #worst = 0;
@@ -47,7 +47,8 @@ export class Playground {
           element('div', { className: 'inline operate' }, element('label', { htmlFor: 'aim', textContent: 'Aim at shard' }), this.#aim,
             element('button', { type: 'button', textContent: 'All shards', onclick: () => this.#aimAt(null) })),
           element('div', { className: 'breaks operate' }, ...buttons), this.#error,
-          element('h3', { textContent: 'What happens' }), this.#feed,
+          element('h3', { textContent: 'What happens' }),
+          element('div', { className: 'happened', role: 'log', ariaLabel: 'What happens', tabIndex: 0 }, this.#feed),
           element('p', { className: 'empty', textContent: 'Nothing yet. Pick a shard in the grid and break something.' }))));
   }
 

@@ -40,7 +40,7 @@ class Changes {
 }
 
 export class State {
-  /** STATE as docs/dashboard.md describes it; null until the first snapshot. */
+  /** What the API calls the state; null until the first snapshot. */
   value = null;
   /** `operate` or `view`. */
   role = 'view';

@@ -19,10 +19,11 @@ export class Totals {
 
   constructor(node) {
     const figure = (key, label, ...more) => {
-      const value = element('span', { className: 'value', textContent: format.NOTHING });
+      const value = element('span', { textContent: format.NOTHING });
+      const of = element('span', { className: 'of' });
       const note = element('span', { className: 'note' });
-      this.#figures[key] = { value, note };
-      node.append(element('div', { className: key }, element('dt', { textContent: label }), element('dd', {}, value, ...more, note)));
+      this.#figures[key] = { value, of, note };
+      node.append(element('div', { className: key }, element('dt', { textContent: label }), element('dd', {}, element('span', { className: 'value' }, value, of), ...more, note)));
     };
     figure('shards', 'Shards ready');
     figure('guilds', 'Guilds');
@@ -45,7 +46,7 @@ export class Totals {
     if (!changes.has('totals', 'bot')) return;
     const { totals } = state;
     const ready = totals.states.ready ?? 0;
-    this.#set('shards', format.number(ready), `of ${format.number(totals.shards)}, in ${format.plural(totals.workers, 'worker')}`);
+    this.#set('shards', format.number(ready), `in ${format.plural(totals.workers, 'worker')}`, totals.shards);
     this.#figures.shards.value.classList.toggle('bad', ready < totals.shards);
     this.#set('guilds', format.short(totals.guilds), totals.unavailable > 0
       ? `${format.short(totals.unavailable)} unavailable` : `${format.short(totals.members)} members`);
@@ -74,8 +75,9 @@ export class Totals {
     this.#sparkline.draw(this.#rates);
   }
 
-  #set(key, value, note) {
+  #set(key, value, note, of) {
     setText(this.#figures[key].value, value);
+    setText(this.#figures[key].of, of === undefined ? '' : ` of ${format.number(of)}`);
     setText(this.#figures[key].note, note);
   }
 
@@ -85,8 +87,8 @@ export class Totals {
     if (!budget) return this.#set('budget', format.NOTHING, 'not known yet');
     Object.assign(this.#meter, { max: budget.total, low: budget.total * 0.1, high: budget.total * 0.3, optimum: budget.total, value: budget.remaining });
     const reset = budget.reset_at_ms > Date.now()
-      ? `of ${format.number(budget.total)}, reset ${format.hour(budget.reset_at_ms)}` : `of ${format.number(budget.total)}, reset is due`;
-    this.#set('budget', format.number(budget.remaining), reset);
+      ? `reset at ${format.hour(budget.reset_at_ms)}` : 'reset is due';
+    this.#set('budget', format.number(budget.remaining), reset, budget.total);
     this.#meter.ariaLabel = `Identifies left: ${format.number(budget.remaining)} of ${format.number(budget.total)}`;
     this.#meter.title = `Reset ${format.ago(budget.reset_at_ms)}, ${format.when(budget.reset_at_ms)}. ${format.plural(budget.max_concurrency, 'shard')} may identify at once, every 5 s.`;
   }

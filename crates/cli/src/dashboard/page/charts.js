@@ -5,6 +5,8 @@ import * as format from './format.js';
 
 const HEIGHT = 170;
 const AXIS_SIZE = 56;
+/** 1, 2, 5, 10 and so on: what lines of whole numbers may be apart. */
+const STEPS = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 /** Charts with the same key move their cursors together. */
 const SYNC = 'history';
 
@@ -25,18 +27,20 @@ export class Chart {
   #series;
   #say;
   #fromZero;
+  #whole;
   #canvas = element('div', { className: 'plot', role: 'img' });
   #latest = format.NOTHING;
   #now = element('span', { className: 'now' });
 
   /**
    * `series` are `{label, colour, fill, stepped}`, `colour` a custom property; `say` writes a value; `fromZero` is
-   * false where only changes are of interest.
+   * false where only changes are of interest; `whole` is true for what comes in ones.
    */
-  constructor({ title, series, say, fromZero = true }) {
+  constructor({ title, series, say, fromZero = true, whole = false }) {
     this.#title = title;
     this.#canvas.ariaLabel = `${title}: nothing known yet`;
     this.#fromZero = fromZero;
+    this.#whole = whole;
     this.#series = series;
     this.#say = say;
     this.#data = [[], ...series.map(() => [])];
@@ -102,7 +106,7 @@ export class Chart {
       cursor: { sync: { key: SYNC }, drag: { x: true, y: false }, y: false },
       scales: { y: { range: (_plot, least, most) => this.#range(least ?? 0, most ?? 0) } },
       hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
-      axes: [{ ...axis, values: times, size: 28, space: 90 }, { ...axis, size: AXIS_SIZE, values: (_plot, splits) => splits.map((value) => this.#say(value)) }],
+      axes: [{ ...axis, values: times, size: 28, space: 90 }, { ...axis, size: AXIS_SIZE, incrs: this.#whole ? STEPS : undefined, values: (_plot, splits) => splits.map((value) => this.#say(value)) }],
       series: [{}, ...this.#series.map(shape)],
     }, this.#data, this.#canvas);
   }

@@ -21,17 +21,26 @@ export class History {
       this.#minutes = minutes;
       this.#read();
     });
-    const chart = (title, series, say, fromZero) => {
-      const made = new Chart({ title, series, say, fromZero });
+    const chart = (options) => {
+      const made = new Chart(options);
       byId('charts').append(made.node);
       return made;
     };
     this.#charts = {
-      rate: chart('Events per second', [{ label: 'events/s', colour: '--accent', fill: '--accent-soft' }], format.rate),
-      latency: chart('Latency', [{ label: 'latency', colour: '--accent' }], format.milliseconds),
-      ready: chart('Shards', [{ label: 'ready', colour: '--ready-line' }, { label: 'all', colour: '--muted', stepped: true }], format.number),
-      guilds: chart('Guilds', [{ label: 'guilds', colour: '--accent' }], format.short, false),
-      reconnects: chart('Reconnects', [{ label: 'reconnects', colour: '--trouble', stepped: true }], format.short),
+      rate: chart({
+        title: 'Events per second', say: format.rate, series: [{ label: 'events/s', colour: '--accent', fill: '--accent-soft' }],
+      }),
+      latency: chart({ title: 'Latency', say: format.milliseconds, whole: true, series: [{ label: 'latency', colour: '--accent' }] }),
+      ready: chart({
+        title: 'Shards', say: format.number, whole: true,
+        series: [{ label: 'ready', colour: '--ready-line' }, { label: 'all', colour: '--muted', stepped: true }],
+      }),
+      guilds: chart({
+        title: 'Guilds', say: format.short, whole: true, fromZero: false, series: [{ label: 'guilds', colour: '--accent' }],
+      }),
+      reconnects: chart({
+        title: 'Reconnects', say: format.short, whole: true, series: [{ label: 'reconnects', colour: '--trouble', stepped: true }],
+      }),
     };
   }
 

@@ -29,8 +29,6 @@ export class Jobs {
   show() {
     if (this.#app.state.value) this.update(this.#app.state.value, { all: true, has: () => true });
     this.#dead.read();
-    const [queue] = Object.entries(this.#app.state.value?.jobs ?? {}).find(([, { dead }]) => dead > 0) ?? [];
-    if (queue !== undefined && this.#dead.queue === null) this.#dead.open(queue);
   }
 
   hide() {}
@@ -42,7 +40,9 @@ export class Jobs {
     setChildren(this.#body, queues.map(([name, jobs]) => this.#row(name, jobs)));
     byId('no-jobs').hidden = queues.length > 0;
     this.#table.hidden = queues.length === 0;
-    this.#dead.update(state);
+    const [withDead] = queues.find(([, { dead }]) => dead > 0) ?? [];
+    if (this.#dead.queue === null && withDead !== undefined) this.#dead.open(withDead);
+    else this.#dead.update(state);
   }
 
   #row(name, jobs) {

@@ -203,6 +203,21 @@ test('who may only look is offered nothing to do', async () => {
   await context.close();
 });
 
+test('light and dark are what the system says, until the reader chooses', async () => {
+  const reader = await visit(browser, 'fleet', { complaints, colorScheme: 'dark' });
+  const paper = () => reader.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const toggle = reader.getByRole('button', { name: 'Dark colours' });
+  const dark = await paper();
+  assert.equal(await toggle.getAttribute('aria-pressed'), 'true');
+  await toggle.click();
+  const light = await paper();
+  assert.notEqual(light, dark);
+  await reader.reload();
+  assert.equal(await paper(), light, 'the choice is kept');
+  assert.equal(await toggle.getAttribute('aria-pressed'), 'false');
+  await reader.context().close();
+});
+
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 for (const colorScheme of ['dark', 'light']) {
   test(`nobody is kept out: no serious violation in ${colorScheme}`, async () => {
@@ -239,6 +254,12 @@ test('it fits a phone', async () => {
     assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} is wider than the screen`);
     await picture(phone, `${view.replace('/', '-')}-phone`);
   }
+  // There the panel takes the place of the grid, and gives it back.
+  await show(phone, 'fleet');
+  await cell(phone, 2).click();
+  await phone.getByRole('heading', { name: 'Shard 2' }).and(phone.locator(':focus')).waitFor();
+  await phone.getByRole('button', { name: 'Close' }).click();
+  await cell(phone, 2).and(phone.locator(':focus')).waitFor();
   await phone.context().close();
 });
 

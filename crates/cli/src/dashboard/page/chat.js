@@ -21,7 +21,9 @@ export class Chat {
   #log = element('div', { className: 'said', role: 'log', ariaLabel: 'Messages of the channel', tabIndex: 0 }, this.#list);
   #empty = element('p', { className: 'empty', textContent: 'Nothing was said here yet. Say !ping and see whether the bot answers.' });
   #input = element('input', { id: 'chat-input', autocomplete: 'off', required: true, maxLength: 2000 });
+  /** What went wrong with what was sent, and with reading. */
   #error = element('p', { className: 'error', role: 'alert' });
+  #away = element('p', { className: 'error', role: 'status' });
 
   /** `onGuild(guild)` is called with the one the reader goes to. */
   constructor(app, onGuild) {
@@ -37,7 +39,7 @@ export class Chat {
       element('form', { className: 'compose operate', onsubmit: (event) => this.#onSubmit(event) },
         element('label', { htmlFor: 'chat-input', className: 'hidden', textContent: 'Message' }), this.#input,
         element('button', { type: 'submit', className: 'primary', textContent: 'Send' })),
-      this.#error,
+      this.#error, this.#away,
       element('div', { className: 'bar operate' }, element('span', { className: 'note', textContent: 'Try' }), suggestion('!ping'), suggestion('Hello, bot')));
     this.#guild.addEventListener('change', () => this.#enter(this.#guild.value));
     this.#where.addEventListener('change', () => this.#join(this.#where.value));
@@ -81,9 +83,11 @@ export class Chat {
     if (channel === null) return;
     try {
       const { messages } = await get('playground/messages', { channel });
-      if (channel === this.#channel) this.#show(messages.slice(-KEPT));
+      if (channel !== this.#channel) return;
+      this.#show(messages.slice(-KEPT));
+      setText(this.#away, '');
     } catch (error) {
-      setText(this.#error, error.message);
+      setText(this.#away, error.message);
     }
   }
 

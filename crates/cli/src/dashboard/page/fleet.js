@@ -5,7 +5,7 @@ import * as format from './format.js';
 import { Grid } from './grid.js';
 import { Latest } from './incidents.js';
 import { ShardPanel } from './shard.js';
-import { STATES, describe, shardCount } from './shards.js';
+import { STATES, canonical, describe, shardCount } from './shards.js';
 import { Totals } from './totals.js';
 import { Workers } from './worker.js';
 
@@ -28,6 +28,7 @@ export class Fleet {
     byId('workers').append(this.#workers.node);
     this.#latest = new Latest(app, byId('latest'));
     this.#panel = new ShardPanel(app, byId('shard'), () => this.#close());
+    this.node.addEventListener('keydown', (event) => event.key === 'Escape' && this.#panel.shard !== null && this.#close());
     byId('go-to').addEventListener('submit', (event) => {
       event.preventDefault();
       app.open(byId('go-to-shard').valueAsNumber, true);
@@ -67,7 +68,9 @@ export class Fleet {
   }
 
   /** Every state that some shard is in: a press on it goes to the next such shard. */
-  #states(counts) {
+  #states(totals) {
+    const counts = {};
+    for (const [state, count] of Object.entries(totals)) counts[canonical(state)] = (counts[canonical(state)] ?? 0) + count;
     for (const state of new Set([...STATES.keys(), ...Object.keys(counts)])) {
       const count = counts[state] ?? 0;
       if (!this.#legend.has(state)) {

@@ -23,9 +23,8 @@ const app = {
   log: new Log(byId('log')),
   /** Opens the panel of a shard, or closes it for null. */
   open(shard, byKeyboard = false) {
-    focusPanel = byKeyboard;
     location.hash = shard === null ? '#/fleet' : `#/shards/${shard}`;
-    if (byKeyboard && shown === views.fleet) route();
+    route(byKeyboard);
   },
 };
 app.stream = new Stream(app.state, showStatus);
@@ -41,10 +40,13 @@ const views = {
   playground: new Playground(app),
 };
 let shown = null;
-let focusPanel = false;
+/** The address that was shown last. */
+let routed = null;
+let heading = '';
 
 /** Shows the view that the address names: `#/history`, or `#/shards/7` for the fleet with a shard open. */
-function route() {
+function route(byKeyboard = false) {
+  routed = location.hash;
   const [, name, argument] = location.hash.split('/');
   const shard = name === 'shards' && /^\d{1,6}$/.test(argument) ? Number(argument) : undefined;
   const view = (shard === undefined && Object.hasOwn(views, name) && views[name]) || views.fleet;
@@ -58,9 +60,17 @@ function route() {
   }
   if (shown !== view) scrollTo(0, 0);
   shown = view;
-  view.show(shard, focusPanel);
-  focusPanel = false;
-  document.title = shard === undefined ? `${view.title} · Shardwright` : `Shard ${shard} · Shardwright`;
+  view.show(shard, byKeyboard);
+  heading = shard === undefined ? view.title : `Shard ${shard}`;
+  showTitle();
+}
+
+/** Says in the tab of the browser what is wrong, for those who look at something else. */
+function showTitle() {
+  const { shards = 0, states = {} } = app.state.value?.totals ?? {};
+  const away = shards - (states.ready ?? 0);
+  const title = `${away > 0 ? `${format.number(away)} not ready · ` : ''}${heading} · Shardwright`;
+  if (document.title !== title) document.title = title;
 }
 
 function update(changes) {
@@ -69,7 +79,10 @@ function update(changes) {
   shown.update(value, changes);
   app.actions.update(value, changes);
   if (changes.has('sources')) app.banners.sources(value.sources);
-  if (changes.has('totals')) announcer.say(value);
+  if (changes.has('totals')) {
+    announcer.say(value);
+    showTitle();
+  }
   if (changes.has('bot')) setText(byId('versions'), value.bot.versions.length ? `Version ${value.bot.versions.join(' and ')}` : '');
   if (changes.has('jobs')) {
     const dead = Object.values(value.jobs).reduce((sum, jobs) => sum + jobs.dead, 0);
@@ -93,7 +106,7 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   byId('main').focus();
 });
 setText(byId('zone'), format.zone());
-addEventListener('hashchange', route);
+addEventListener('hashchange', () => location.hash === routed || route());
 app.state.listen(update);
 setInterval(() => app.stream.status === 'lost' && app.banners.stream(app.stream), 1000);
 route();

@@ -57,7 +57,6 @@ export class ShardPanel {
       element('h3', { textContent: 'Reconnects' }), this.#causes,
       element('h3', { textContent: 'Log' }), this.#tail.node, this.#noLog,
     );
-    node.addEventListener('keydown', (event) => event.key === 'Escape' && onClose());
   }
 
   open(shard, byKeyboard) {

@@ -1,5 +1,7 @@
 // The words for shards: their states, as `shardwright top` writes them, and why they reconnected.
 
+import { own } from './dom.js';
+
 /** Every state, worst first, with its letter in the grid and what it means. */
 export const STATES = new Map([
   ['fatal', { letter: 'F', name: 'fatal', text: 'Discord refused it for good; change what it complains about, then restart it' }],
@@ -18,10 +20,14 @@ const ALIASES = { not_started: 'idle', waiting: 'queued' };
 
 const UNKNOWN = { letter: '?', name: 'unknown', text: 'in a state that this page does not know' };
 
+/** The name in STATES of a state that has two. */
+export function canonical(state) {
+  return own(ALIASES, state) ?? state;
+}
+
 /** The key in STATES of what the server calls a state. */
 export function stateOf(shard) {
-  const state = shard?.state ?? 'nobody';
-  return ALIASES[state] ?? state;
+  return canonical(shard?.state ?? 'nobody');
 }
 
 /** Letter, name and meaning of a state. */

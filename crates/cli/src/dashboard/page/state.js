@@ -54,8 +54,13 @@ export class State {
 
   replace(value, role) {
     this.value = value;
-    this.role = role;
+    this.setRole(role);
     this.#pending().all = true;
+  }
+
+  setRole(role) {
+    if (role !== this.role) this.#pending().all = true;
+    this.role = role;
   }
 
   patch(patch) {

@@ -63,7 +63,7 @@ export class Stream {
         this.#live();
         break;
       case 'resumed':
-        this.#state.role = message.role;
+        this.#state.setRole(message.role);
         this.#live();
         break;
       case 'patch':
@@ -96,7 +96,7 @@ export class Stream {
   #lose() {
     this.#socket = null;
     this.lostAt ??= Date.now();
-    this.#replies.forEach(({ reject }) => reject(new Error('The connection was lost before the answer came.')));
+    this.#replies.forEach(({ reject }) => reject(new Error('The connection was lost before the answer came. Look at Actions whether it began.')));
     this.#replies.clear();
     this.#attempts += 1;
     const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#attempts - 1));

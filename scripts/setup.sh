@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test|hosts|foreign|bench|monitoring|deploy|dashboard|fuzz
+# Usage: scripts/setup.sh demo|test|hosts|foreign|bench|monitoring|deploy|fuzz
 set -eu
 
 missing=  # to be installed
@@ -64,13 +64,6 @@ deploy)
     need systemd systemd-analyze --version
     # Units reload with its kill.
     need procps test -x /bin/kill
-    ;;
-dashboard)
-    need nodejs node --version
-    need npm npm --version
-    need chromium test -x /usr/bin/chromium
-    # What the pictures are set in.
-    need fonts-inter test -e /usr/share/fonts/opentype/inter
     ;;
 foreign)
     need python3 python3 --version

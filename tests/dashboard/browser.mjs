@@ -1,8 +1,11 @@
 // Debian's Chromium on the dashboard's page, and what people do there.
 
 import { mkdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
-import { chromium } from 'playwright-core';
+
+// Not an import: this one looks below NODE_PATH.
+const { chromium } = createRequire(import.meta.url)('playwright-core');
 
 /** Where the dashboard is, with a trailing slash; `?token=` too, where it asks for one. */
 export const DASHBOARD = required('DASHBOARD_URL');

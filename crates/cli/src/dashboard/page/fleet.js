@@ -53,9 +53,9 @@ export class Fleet {
   update(state, changes) {
     const count = shardCount(state);
     byId('no-shards').hidden = count > 0;
-    byId('no-workers').hidden = Object.keys(state.workers).length > 0 || state.cluster !== null;
-    byId('no-cluster').hidden = state.cluster !== null || Object.keys(state.workers).length === 0;
-    byId('cluster-buttons').hidden = state.cluster === null || !this.#app.state.operates;
+    byId('no-workers').hidden = Object.keys(state.workers).length > 0 || Boolean(state.cluster);
+    byId('no-cluster').hidden = Boolean(state.cluster) || Object.keys(state.workers).length === 0;
+    byId('cluster-buttons').hidden = !state.cluster || !this.#app.state.operates;
     byId('rollout').hidden = !state.cluster?.rollout;
     setText(byId('rollout'), state.cluster?.rollout ?? '');
     byId('go-to-shard').max = Math.max(0, count - 1);

@@ -51,7 +51,7 @@ export class Totals {
     this.#set('guilds', format.short(totals.guilds), totals.unavailable > 0
       ? `${format.short(totals.unavailable)} unavailable` : `${format.short(totals.members)} members`);
     this.#set('events', format.rate(totals.events_per_second), '');
-    this.#set('latency', format.milliseconds(totals.latency_ms), totals.latency_max_ms === null
+    this.#set('latency', format.milliseconds(totals.latency_ms), !Number.isFinite(totals.latency_max_ms)
       ? '' : `at most ${format.milliseconds(totals.latency_max_ms)}`);
     this.#set('queue', format.short(totals.queue_events), 'wait for their host');
     this.#set('memory', totals.memory_bytes ? format.bytes(totals.memory_bytes) : format.NOTHING, 'all workers');

@@ -44,6 +44,8 @@ test: ## run every check there is, as CI does
 	@tests/monitoring/test.sh $(CAPI)
 	@echo "== The recipes of examples/deploy, with a real PM2"
 	@tests/deploy/test.sh $(CAPI)
+	@echo "== The dashboard, in Chromium and as an API"
+	@tests/dashboard/test.sh $(CAPI)
 	@echo "== The measurement of docs/overhead.md runs"
 	@benches/overhead.py --events 200 --rounds 1 $(CAPI)
 	@echo "== The benchmarks of docs/benchmarks.md, docs/fleets.md and docs/load.md run"
@@ -81,6 +83,9 @@ install: build ## install library, header, pkg-config and CMake files and progra
 
 sim: ## run a simulated Discord to test a bot against
 	@cargo run --release --quiet --bin shardwright -- sim --guilds 20 --shards 4 --events-per-second 20
+
+test-dashboard: measured ## drive the dashboard in Chromium; pictures are kept below target/dashboard
+	@tests/dashboard/test.sh $(CAPI)
 
 overhead: measured ## measure what an event costs in C, Python and Julia
 	@benches/overhead.py $(CAPI)

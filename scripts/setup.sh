@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a make target needs and this machine lacks, from Debian's or Ubuntu's packages.
-# Usage: scripts/setup.sh demo|test|hosts|foreign|bench|monitoring|deploy|fuzz
+# Usage: scripts/setup.sh demo|test|hosts|foreign|bench|monitoring|deploy|dashboard|fuzz
 set -eu
 
 missing=  # to be installed
@@ -64,6 +64,13 @@ deploy)
     need systemd systemd-analyze --version
     # Units reload with its kill.
     need procps test -x /bin/kill
+    ;;
+dashboard)
+    need python3 python3 --version
+    need python3-venv python3 -c 'import ensurepip'
+    need nodejs node --version
+    need npm npm --version
+    need chromium test -x /usr/bin/chromium
     ;;
 foreign)
     need python3 python3 --version

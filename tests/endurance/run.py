@@ -17,21 +17,20 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+from processes import PATIENCE_S, Process, free_port  # noqa: E402
+
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.simulator.endurance-run"
 # Processes know nothing of each other's REST requests, and who is stopped sends no heartbeats.
 EXCUSED = {"rest_limit_exceeded", "heartbeat_late", "heartbeat_missed"}
-# Patience with one thing; only reached when something is wrong.
-PATIENCE_S = 180
 
 begun = time.monotonic()
 
@@ -44,48 +43,6 @@ def tell(text):
 
 def fail(text):
     sys.exit(f"endurance: {text}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Process:
-    """A process, and the lines that it says."""
-
-    def __init__(self, command, env=None, shown=None):
-        self.seen = []
-        self.news = threading.Condition()
-        self.process = subprocess.Popen(
-            [str(part) for part in command], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace")
-        threading.Thread(target=self._read, args=(shown or (lambda line: False),), daemon=True).start()
-
-    def _read(self, shown):
-        for line in self.process.stdout:
-            line = line.rstrip()
-            if shown(line):
-                tell(line)
-            with self.news:
-                self.seen.append(line)
-                self.news.notify_all()
-
-    def line(self, pattern, since=0):
-        """The first line from there on that fits."""
-        with self.news:
-            for _ in range(PATIENCE_S):
-                for line in self.seen[since:]:
-                    found = re.search(pattern, line)
-                    if found:
-                        return found
-                self.news.wait(1)
-        fail(f"no line like {pattern!r} came: " + "\n".join(self.seen[-20:]))
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=PATIENCE_S)
 
 
 class Simulator:
@@ -159,7 +116,7 @@ def run(options, directory):
     cluster = Process(
         [program, "cluster", "--workers", workers, "--directory", directory / "cluster", "--",
          sys.executable, HERE / "bot.py", directory / "taken"],
-        env, shown=lambda line: not re.match(r"worker \d+ +\||worker \d+ is ready|rolling|done in", line))
+        env, told=lambda line: re.match(r"worker \d+ +\||worker \d+ is ready|rolling|done in", line) or tell(line))
     cluster.line(f"^{shards} of {shards} shards are ready")
 
     def until_back(worker, killed_at):
@@ -193,13 +150,13 @@ def run(options, directory):
         at, stopped_at = len(cluster.seen), time.time()
         tell("kill -STOP worker 1")
         os.kill(pid(1), signal.SIGSTOP)
-        cluster.line("worker 1 .*hangs and is killed", at)
+        cluster.line("worker 1 .*is killed", at)
         until_back(1, stopped_at)
 
     def deploy(*arguments):
         command = [program, "deploy", "--directory", directory / "cluster", *arguments]
         tell("shardwright deploy " + " ".join(arguments))
-        deploying = Process(command, shown=lambda line: True)
+        deploying = Process(command, told=tell)
         if deploying.process.wait(timeout=PATIENCE_S) != 0:
             fail("the deploy failed")
 

@@ -7,6 +7,7 @@ import asyncio
 import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -87,6 +88,35 @@ def described():
     expect(409, f"{OPEN}/api/v1/cost", "POST", {"do": "restart_shard", "shard": 4_000, "resume": True}, X_Shardwright="1")
     expect(413, f"{OPEN}/api/v1/actions", "POST", b"x" * 400_000, X_Shardwright="1")
     return description
+
+
+def done(action):
+    """Has an action done, and waits for its end: what is told of it."""
+    number = json.loads(expect(202, f"{OPEN}/api/v1/actions", "POST", action, X_Shardwright="1"))["action"]
+    for _ in range(600):
+        work = json.loads(expect(200, f"{OPEN}/api/v1/state"))["state"]["actions"].get(number, {"state": "running"})
+        if work["state"] != "running":
+            assert work["state"] == "done", work
+            return " / ".join(work["lines"])
+        time.sleep(0.2)
+    raise AssertionError(f"{action} does not end")
+
+
+def driven():
+    """Workers are restarted and paused, and cost no session start."""
+    def place():
+        return json.loads(expect(200, f"{OPEN}/api/v1/state"))["state"]["cluster"]["workers"]["worker 1"]
+
+    pid = place()["pid"]
+    told = done({"do": "restart_worker", "worker": "worker 1"})
+    assert "resumed, 0 identified" in told and place()["pid"] != pid, told
+    told = done({"do": "pause_worker", "worker": "worker 1"})
+    assert "worker 1 is paused" in told and place()["what"] == "paused" and "pid" not in place(), told
+    told = done({"do": "unpause_worker", "worker": "worker 1"})
+    assert "resumed, 0 identified" in told and place()["what"] == "running", told
+    told = done({"do": "deploy"})
+    assert told.endswith("0 identified"), told
+    expect(409, f"{OPEN}/api/v1/actions", "POST", {"do": "restart_worker", "worker": "worker 9"}, X_Shardwright="1")
 
 
 def refused(description):
@@ -201,6 +231,7 @@ async def streamed(cookie):
 
 def main():
     description = described()
+    driven()
     refused(description)
     asyncio.run(streamed(log_in()))
     assert not any(BOT_TOKEN in answer for answer in answers), "the bot's token is in an answer"

@@ -68,8 +68,12 @@ def operator(node, prefix, directory):
         [program, "dashboard", "--directory", directory / "cluster", "--listen", f"0.0.0.0:{closed_port}"],
         dict(env, SHARDWRIGHT_DASHBOARD_TOKEN=OPERATE, SHARDWRIGHT_DASHBOARD_VIEW_TOKEN=VIEW))
     closed.line("The dashboard is at")
+    watching = Process([sys.executable, REPOSITORY / "examples/dashboard/watch_fleet.py", url.replace("http", "ws", 1)], env)
+    watching.line("shards in 2 processes")
     check("the API", [sys.executable, HERE / "api.py"], OPEN=url, CLOSED=f"http://127.0.0.1:{closed_port}",
           OPERATE=OPERATE, VIEW=VIEW, BOT_TOKEN=TOKEN)
+    watching.line("shard 0: ready -> ")
+    watching.process.kill()
     for process in (closed, cluster, sim):
         if process.stop() not in (0, 143):
             sys.exit("dashboard: something did not stop in peace: " + "\n".join(process.seen[-20:]))

@@ -81,9 +81,11 @@ impl Counter {
 }
 
 impl Rates {
-    /// Takes a sample, if it is time for one.
+    /// Takes a sample, if it is time for one or there is a shard without any.
     pub(crate) fn note(&mut self, view: &View, totals: &Totals, now: Instant, now_ms: i64) {
-        if self.sampled_at.is_some_and(|at| now.duration_since(at) < SAMPLE_EVERY) {
+        let is_early = self.sampled_at.is_some_and(|at| now.duration_since(at) < SAMPLE_EVERY);
+        let running = view.workers.iter().flat_map(|worker| &worker.shards);
+        if is_early && running.into_iter().all(|shard| self.shards.contains_key(&shard.shard)) {
             return;
         }
         self.sampled_at = Some(now);

@@ -88,6 +88,8 @@ def many(node, prefix, directory):
     """2,000 shards in one process, and a dashboard of its own."""
     port = free_port()
     sim = simulator(prefix, port, MANY, 2000, MANY)
+    starts = json.dumps({"do": "session_starts", "remaining": 2 * MANY}).encode()
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/sim/do", starts, timeout=PATIENCE_S).close()
     env = environment(prefix, port, SHARDWRIGHT_BACKPLANE=f"sqlite:{directory / 'backplane'}",
                       SHARDWRIGHT_STORE=f"sqlite:{directory / 'store'}")
     bot = Process([sys.executable, REPOSITORY / "examples/python/ping_bot.py"], env)

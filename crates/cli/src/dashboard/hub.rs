@@ -49,15 +49,9 @@ pub(crate) enum Missed {
 }
 
 impl Hub {
-    /// One that knows nothing yet.
-    pub(crate) fn new(stream: String) -> Self {
-        let newest = Newest {
-            seq: 0,
-            state: json!({}),
-            patches: VecDeque::new(),
-            patch_bytes: 0,
-            text: None,
-        };
+    /// One that begins with a state.
+    pub(crate) fn new(stream: String, state: Value) -> Self {
+        let newest = Newest { seq: 0, state, patches: VecDeque::new(), patch_bytes: 0, text: None };
         Self { stream, newest: Mutex::new(newest), changed: watch::Sender::new(0) }
     }
 
@@ -141,7 +135,7 @@ mod tests {
 
     #[test]
     fn who_was_away_gets_what_it_missed() {
-        let hub = Hub::new("a".to_owned());
+        let hub = Hub::new("a".to_owned(), json!({}));
         for count in 1..=5 {
             hub.set(json!({"count": count}));
             hub.set(json!({"count": count}));
@@ -159,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let hub = Hub::new("a".to_owned());
+        let hub = Hub::new("a".to_owned(), json!({}));
         for count in 0..2_000 {
             hub.set(json!({"count": count}));
         }

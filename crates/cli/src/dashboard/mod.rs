@@ -139,7 +139,7 @@ impl Server {
             observer,
             access,
             // Tells this life of the program from others.
-            hub: Hub::new(format!("{:x}-{:x}", std::process::id(), now_ms())),
+            hub: Hub::new(format!("{:x}-{:x}", std::process::id(), now_ms()), watch::nothing()),
             rates: Mutex::default(),
             messages: Messages::default(),
             work: Work::default(),

@@ -94,6 +94,15 @@ struct Seen {
     topics: BTreeSet<String>,
 }
 
+/// The state before the first look.
+pub(crate) fn nothing() -> Value {
+    let mut state = json!(State::default());
+    for key in ["actions", "messages", "incidents"] {
+        state[key] = json!({});
+    }
+    state
+}
+
 /// Looks until the program ends.
 pub(crate) async fn watch(dashboard: Arc<Dashboard>) {
     let mut seen = Seen {

@@ -93,6 +93,8 @@ def many(node, prefix, directory):
     env = environment(prefix, port, SHARDWRIGHT_BACKPLANE=f"sqlite:{directory / 'backplane'}",
                       SHARDWRIGHT_STORE=f"sqlite:{directory / 'store'}")
     bot = Process([sys.executable, REPOSITORY / "examples/python/ping_bot.py"], env)
+    while not (directory / "backplane").exists() and bot.process.poll() is None:
+        time.sleep(0.1)
     dashboard = Process([prefix / "bin/shardwright", "dashboard", "--listen", "127.0.0.1:0"], env)
     url = dashboard.line(r"The dashboard is at (\S+)").group(1)
     for _ in range(PATIENCE_S):

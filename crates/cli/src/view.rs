@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use shardwright::backplane::Address;
 use shardwright::client::{Observer, shard_ranges};
 use shardwright::{Config, Error};
 
@@ -146,8 +147,18 @@ impl Place {
     ///
     /// # Errors
     /// When the token is missing, or the backplane could never be used.
-    pub(crate) fn config(&self) -> Result<Config, Error> {
-        Config::from_json(r#"{"intents": 0}"#, |name| self.env(name))
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let config = Config::from_json(r#"{"intents": 0}"#, |name| self.env(name))?;
+        // One that is not there would be made.
+        if let Some(Address::Sqlite(path)) = &config.backplane {
+            ensure!(
+                path.exists(),
+                "there is no backplane at {}: set SHARDWRIGHT_BACKPLANE to what the workers have, or name the \
+                 --directory of their cluster",
+                path.display()
+            );
+        }
+        Ok(config)
     }
 }
 

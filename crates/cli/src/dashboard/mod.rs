@@ -97,6 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         OPERATE | VIEW | playground::API_URL => std::env::var(name).ok(),
         name => place.env(name),
     };
+    place.config()?;
     let interrupted = interrupted()?;
     let server = Server::open(arguments.listen, env, Some(place.directory.clone())).await?;
     println!("The dashboard is at {}", server.url());

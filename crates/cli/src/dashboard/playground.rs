@@ -15,8 +15,10 @@ use tokio::time::sleep;
 /// The variable that points bots at a simulator.
 pub(crate) const API_URL: &str = "SHARDWRIGHT_API_URL";
 
-/// Time between two looks whether a simulator is there.
+/// Time between two looks whether a simulator is there. It doubles while none is, up to the longest: something else
+/// that stands there is not to be asked all the time.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_SELDOM: Duration = Duration::from_secs(300);
 
 /// Guilds that people can choose from.
 const MAX_GUILDS: usize = 50;
@@ -80,11 +82,13 @@ impl Playground {
 
     /// Looks whether one does, for ever.
     pub(crate) async fn look(&self) {
+        let mut wait = LOOK_EVERY;
         loop {
-            let is_there =
-                self.get("/guilds", &[("limit", "1")]).await.is_ok_and(|it| it.is_array());
+            let guilds = self.get("/guilds", &[("limit", "1")]).await;
+            let is_there = guilds.is_ok_and(|guilds| guilds.is_array());
             self.is_there.store(is_there, Ordering::Relaxed);
-            sleep(LOOK_EVERY).await;
+            sleep(wait).await;
+            wait = if is_there { LOOK_EVERY } else { (wait * 2).min(LOOK_SELDOM) };
         }
     }
 

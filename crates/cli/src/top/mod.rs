@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, ensure};
 use clap::Args;
 use console::Term;
-use shardwright::backplane::Address;
 use shardwright::client::Observer;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -105,17 +104,7 @@ struct Bot(Observer);
 
 /// Connects to the backplane that the environment names, or to that of a cluster.
 fn observe(place: &Place) -> anyhow::Result<Bot> {
-    let config = place.config()?;
-    // One that is not there would be made.
-    if let Some(Address::Sqlite(path)) = &config.backplane {
-        ensure!(
-            path.exists(),
-            "there is no backplane at {}: set SHARDWRIGHT_BACKPLANE to what the workers have, or name the \
-             --directory of their cluster",
-            path.display()
-        );
-    }
-    Ok(Bot(view::observe(&config)?))
+    Ok(Bot(view::observe(&place.config()?)?))
 }
 
 impl Bot {

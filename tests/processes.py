@@ -1,5 +1,6 @@
 """Processes that a test starts, and what they say."""
 
+import atexit
 import re
 import signal
 import socket
@@ -26,6 +27,8 @@ class Process:
         self.process = subprocess.Popen(
             [str(part) for part in command], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace")
+        # Whatever becomes of the test.
+        atexit.register(self.process.kill)
         threading.Thread(target=self._read, args=(told or (lambda line: None),), daemon=True).start()
 
     def _read(self, told):

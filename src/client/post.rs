@@ -23,6 +23,7 @@ use super::forward::Forwards;
 use super::jobs::{self, Jobs};
 use super::replies::ReturnAddress;
 use super::shared::{Shared, lock};
+use super::standby::StandbyWord;
 use super::worker::{self, Rate, Record};
 use crate::backplane::leases::{Answer as LeaseAnswer, Ask, Held};
 use crate::backplane::{
@@ -46,6 +47,9 @@ const CACHE: &str = "cache";
 
 /// The channel on which workers hear that leases may be free, or somebody wants some.
 const LEASES: &str = "leases";
+
+/// The channel on which workers hear that the bot gets another number of shards.
+const STANDBY: &str = "standby";
 
 /// The name of the MESSAGE that says so.
 const CACHE_TOPIC: &str = "_cache";
@@ -256,7 +260,10 @@ impl Post {
     async fn stay_known(&self, shared: &Shared) {
         // It is listened to from the first connection on, whatever comes of the first attempt.
         let own = format!("{WORKER}{}", self.worker);
-        let _ = self.backplane.listen(&[own, CACHE.to_owned(), LEASES.to_owned()]).await;
+        let _ = self
+            .backplane
+            .listen(&[own, CACHE.to_owned(), LEASES.to_owned(), STANDBY.to_owned()])
+            .await;
         let mut connections = self.backplane.connections();
         loop {
             connections.mark_unchanged();
@@ -319,6 +326,13 @@ impl Post {
     pub(super) async fn answered(&self) {
         // Should nobody hear of it, the next ones go out further apart for a while.
         let _ = self.backplane.answered().await;
+    }
+
+    /// Tells all workers something about another number of shards.
+    pub(super) async fn tell_workers(&self, word: &StandbyWord) -> Result<(), Trouble> {
+        // Numbers and text can always be written.
+        let word = serde_json::to_string(word).unwrap_or_default();
+        self.backplane.publish(STANDBY, &word).await
     }
 
     // -- leases -------------------------------------------------------------------------------
@@ -499,6 +513,12 @@ impl Post {
         if channel == LEASES {
             if let Some(leases) = shared.leases.as_ref().filter(|_| *body != self.worker) {
                 leases.nudge();
+            }
+            return None;
+        }
+        if channel == STANDBY {
+            if let Ok(word) = serde_json::from_str(body) {
+                shared.hear(word);
             }
             return None;
         }

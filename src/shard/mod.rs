@@ -6,10 +6,12 @@
 
 mod backoff;
 mod cause;
+pub(crate) mod detour;
 pub(crate) mod driver;
 mod guild_patience;
 mod guilds;
 mod heartbeat;
+pub(crate) mod hold;
 mod limiter;
 mod machine;
 mod measure;

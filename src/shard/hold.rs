@@ -1,0 +1,371 @@
+//! What shards of a standby process bring before they take over from those of other processes.
+//!
+//! Both sets get the same payloads. Until the takeover the old set's hosts get them, and this one keeps what its
+//! sessions begin with and all that follows. At the takeover its host gets that in the order in which it came: the
+//! beginnings as they are; what may have reached the old set too, flagged as replayed; and the rest as new. What
+//! the old set has delivered for sure is only of use where it changes what GUILD_CREATE said; the rest of it is
+//! dropped.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::guilds::ids_of_ready;
+use super::overlap::{ANSWERS, copy};
+use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED};
+
+/// Dispatches that tell of something that happened, and not of how things are now. So do those of messages.
+const HAPPENINGS: [&[u8]; 5] = [
+    b"AUTO_MODERATION_ACTION_EXECUTION",
+    b"GUILD_AUDIT_LOG_ENTRY_CREATE",
+    b"INTERACTION_CREATE",
+    b"TYPING_START",
+    b"VOICE_CHANNEL_EFFECT_SEND",
+];
+
+/// What a standby client's shards share.
+pub(crate) struct Hold {
+    queue: Arc<EventQueue>,
+    /// Bytes that are held of what each session begins with, and of what follows of all of them.
+    max_bytes: usize,
+    state: Mutex<State>,
+    /// More is to be held than may be.
+    is_over_bound: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    held: VecDeque<Held>,
+    /// Of what is not a beginning.
+    bytes: usize,
+    beginnings: HashMap<u32, Beginning>,
+    /// The old set's hosts have all that came before this moment, in nanoseconds since 1970.
+    known_ns: i64,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// The old set delivers.
+    #[default]
+    Holding,
+    /// This one does. What came up to this moment, in nanoseconds since 1970, the old one may have had too.
+    Settling { until_ns: i64 },
+    /// Nobody has what comes now.
+    Over,
+    /// It will not take over.
+    GivenUp,
+}
+
+struct Held {
+    event: Event,
+    /// It is what a session begins with.
+    is_beginning: bool,
+}
+
+/// What one shard's session begins with.
+#[derive(Default)]
+struct Beginning {
+    /// Guilds that READY listed and GUILD_CREATE has not brought.
+    unsent: HashSet<u64>,
+    /// What is held of it.
+    bytes: usize,
+}
+
+/// What became of what was held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Released {
+    /// Dispatches that the host gets.
+    pub(crate) told: usize,
+    /// Those of them that it may get twice.
+    pub(crate) flagged: usize,
+    /// Dispatches that the old set has delivered.
+    pub(crate) dropped: usize,
+}
+
+impl Hold {
+    /// Holds all, at most so many bytes for what each shard's session begins with, and so many for what follows.
+    pub(crate) fn new(queue: Arc<EventQueue>, max_bytes: usize) -> Self {
+        Self { queue, max_bytes, state: Mutex::default(), is_over_bound: Notify::new() }
+    }
+
+    /// Whether the client still waits for its turn.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.lock().phase == Phase::Holding
+    }
+
+    /// Whether the host hears of the states of its shards.
+    pub(crate) fn speaks(&self) -> bool {
+        matches!(self.lock().phase, Phase::Settling { .. } | Phase::Over)
+    }
+
+    /// Whether events need not come here any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().phase == Phase::Over
+    }
+
+    /// Waits until more is to be held than may be.
+    pub(crate) async fn until_over_bound(&self) {
+        self.is_over_bound.notified().await;
+    }
+
+    /// The old set's hosts have all that came before this moment, in nanoseconds since 1970.
+    pub(crate) fn note_known(&self, known_ns: i64) {
+        let mut state = self.lock();
+        state.known_ns = known_ns.max(state.known_ns);
+    }
+
+    /// The host gets what is held from now on: nothing that happened before a moment, for the old set has
+    /// delivered it, and flagged what came up to another, for that one may have. Both are nanoseconds since 1970.
+    pub(crate) fn release(&self, from_ns: i64, until_ns: i64) -> Released {
+        let mut state = self.lock();
+        let mut released = Released::default();
+        if state.phase != Phase::Holding {
+            return released;
+        }
+        let mut batch = Vec::with_capacity(state.held.len());
+        for Held { mut event, is_beginning } in std::mem::take(&mut state.held) {
+            if event.kind != EventKind::Dispatch {
+                self.queue.push_anyway(&mut batch);
+                self.queue.push_own(event);
+                continue;
+            }
+            if !is_beginning && event.received_ns < from_ns && is_happening(event.name()) {
+                event.forgo();
+                released.dropped += 1;
+                continue;
+            }
+            if !is_beginning && event.received_ns <= until_ns {
+                event.flags |= FLAG_REPLAYED;
+                released.flagged += 1;
+            }
+            released.told += 1;
+            batch.push(event);
+        }
+        // Still locked: nothing that comes now may overtake it.
+        self.queue.push_anyway(&mut batch);
+        *state = State { phase: Phase::Settling { until_ns }, ..State::default() };
+        released
+    }
+
+    /// It will not take over: nothing of it gets to the host.
+    pub(crate) fn give_up(&self) {
+        *self.lock() = State { phase: Phase::GivenUp, ..State::default() };
+    }
+
+    /// Takes over a batch as [`EventQueue::push`] does, or holds it.
+    #[must_use]
+    pub(crate) fn push(&self, batch: &mut Vec<Event>) -> bool {
+        let mut state = self.lock();
+        self.take_in(&mut state, batch);
+        batch.is_empty() || self.queue.push(batch)
+    }
+
+    /// The same, whether there is room or not.
+    pub(crate) fn push_anyway(&self, batch: &mut Vec<Event>) {
+        let mut state = self.lock();
+        self.take_in(&mut state, batch);
+        self.queue.push_anyway(batch);
+    }
+
+    /// Something that the engine says of a session's beginning.
+    pub(crate) fn tell(&self, event: Event) {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Holding => state.held.push_back(Held { event, is_beginning: true }),
+            Phase::Settling { .. } | Phase::Over => self.queue.push_own(event),
+            Phase::GivenUp => {}
+        }
+    }
+
+    /// Leaves in the batch what goes to the host now.
+    fn take_in(&self, state: &mut State, batch: &mut Vec<Event>) {
+        match state.phase {
+            Phase::Holding => {
+                batch.retain(|event| !state.hold(event));
+                let is_over = |state: &State| {
+                    let most = state.beginnings.values().map(|it| it.bytes).max().unwrap_or(0);
+                    state.bytes.max(most) > self.max_bytes
+                };
+                if is_over(state) {
+                    state.forget_known();
+                    if is_over(state) {
+                        self.is_over_bound.notify_one();
+                    }
+                }
+            }
+            Phase::Settling { until_ns } => {
+                for event in batch {
+                    if event.received_ns > until_ns {
+                        state.phase = Phase::Over;
+                        break;
+                    }
+                    event.flags |= FLAG_REPLAYED;
+                }
+            }
+            Phase::Over => {}
+            Phase::GivenUp => batch.clear(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("phase", &self.lock().phase).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Holds an event; `false` when the host gets it at once.
+    fn hold(&mut self, event: &Event) -> bool {
+        let name = event.name();
+        let beginning = self.beginnings.entry(event.shard_id).or_default();
+        let is_beginning = match name {
+            // Its host has asked for it.
+            _ if ANSWERS.contains(&name) => return false,
+            // It says nothing of the world.
+            b"RESUMED" => {
+                event.forgo();
+                return true;
+            }
+            b"READY" => {
+                // What an earlier session began with is void.
+                *beginning = Beginning { unsent: ids_of_ready(event.data()).collect(), bytes: 0 };
+                let shard_id = event.shard_id;
+                self.held.retain(|held| !held.is_beginning || held.event.shard_id != shard_id);
+                true
+            }
+            b"GUILD_CREATE" => beginning.unsent.remove(&event.guild_id),
+            _ => false,
+        };
+        *(if is_beginning { &mut beginning.bytes } else { &mut self.bytes }) += event.data().len();
+        self.held.push_back(Held { event: copy(event), is_beginning });
+        true
+    }
+
+    /// Makes room: drops what the old set's hosts have, and nobody will need.
+    fn forget_known(&mut self) {
+        let Self { held, bytes, known_ns, .. } = self;
+        held.retain(|Held { event, is_beginning }| {
+            let is_known = event.received_ns < *known_ns && is_happening(event.name());
+            if !is_known || *is_beginning {
+                return true;
+            }
+            *bytes -= event.data().len();
+            event.forgo();
+            false
+        });
+    }
+}
+
+/// Whether it tells of something that happened, and not of how things are now.
+fn is_happening(name: &[u8]) -> bool {
+    name.starts_with(b"MESSAGE_") || HAPPENINGS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::QueueConfig;
+
+    fn hold(max_bytes: usize) -> Hold {
+        let queue = EventQueue::new(&QueueConfig::default()).expect("a descriptor");
+        Hold::new(Arc::new(queue), max_bytes)
+    }
+
+    fn event(name: &str, data: &str, received_ns: i64) -> Event {
+        let event = Event::new(EventKind::Dispatch, name, data.as_bytes());
+        Event { shard_id: 3, guild_id: 7, received_ns, ..event }
+    }
+
+    /// Names of what the host got, flagged ones with a star.
+    fn told(hold: &Hold) -> Vec<String> {
+        let mut told = Vec::new();
+        let take = |event: Event| {
+            let star = if event.flags & FLAG_REPLAYED == 0 { "" } else { "*" };
+            told.push(format!("{}{star}", String::from_utf8_lossy(event.name())));
+        };
+        hold.queue.poll(100, Some(Duration::ZERO), take).expect("open");
+        told
+    }
+
+    fn push(hold: &Hold, events: impl IntoIterator<Item = Event>) -> Vec<String> {
+        assert!(hold.push(&mut events.into_iter().collect()));
+        told(hold)
+    }
+
+    #[test]
+    fn the_host_gets_what_is_new_and_how_things_are() {
+        let hold = hold(1_000);
+        let ready = || event("READY", r#"{"guilds":[{"id":"7","unavailable":true}]}"#, 1);
+        let guild = |at| event("GUILD_CREATE", "{}", at);
+        let held = [
+            ready(),
+            guild(2),
+            // The shard begins anew.
+            event("MESSAGE_CREATE", "a", 3),
+            ready(),
+            guild(5),
+            event("CHANNEL_CREATE", "{}", 6),
+            event("MESSAGE_CREATE", "b", 7),
+            event("RESUMED", "{}", 8),
+            event("MESSAGE_CREATE", "c", 10),
+            event("GUILD_MEMBER_ADD", "{}", 20),
+            event("MESSAGE_CREATE", "d", 21),
+        ];
+        assert!(push(&hold, held).is_empty());
+        hold.tell(Event::new(EventKind::GuildsComplete, "complete", b""));
+        assert!(hold.is_waiting() && !hold.speaks());
+        let answer = event("GUILD_MEMBERS_CHUNK", "{}", 22);
+        assert_eq!(push(&hold, [answer]), ["GUILD_MEMBERS_CHUNK"], "its host asked for it");
+
+        let released = hold.release(10, 20);
+        assert_eq!(released, Released { told: 6, flagged: 3, dropped: 2 });
+        assert!(hold.speaks() && !hold.is_waiting() && !hold.is_over());
+        let expected = [
+            "READY",
+            "GUILD_CREATE",
+            "CHANNEL_CREATE*",
+            "MESSAGE_CREATE*",
+            "GUILD_MEMBER_ADD*",
+            "MESSAGE_CREATE",
+            "complete",
+        ];
+        assert_eq!(told(&hold), expected);
+        assert_eq!(hold.release(0, 0), Released::default(), "only once");
+
+        assert_eq!(push(&hold, [event("MESSAGE_CREATE", "e", 20)]), ["MESSAGE_CREATE*"]);
+        assert!(!hold.is_over());
+        assert_eq!(push(&hold, [event("MESSAGE_CREATE", "f", 21)]), ["MESSAGE_CREATE"]);
+        assert!(hold.is_over());
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_bounded() {
+        let hold = hold(2);
+        let is_over = async |hold: &Hold| {
+            tokio::time::timeout(Duration::ZERO, hold.until_over_bound()).await.is_ok()
+        };
+        let message = |at| event("MESSAGE_CREATE", "a", at);
+        assert!(push(&hold, [event("READY", "{}", 1), message(2), message(3)]).is_empty());
+        assert!(!is_over(&hold).await, "a beginning has a bound of its own");
+        // What the old set has is forgotten first.
+        hold.note_known(3);
+        assert!(push(&hold, [message(4)]).is_empty());
+        assert!(!is_over(&hold).await);
+        assert!(push(&hold, [message(5)]).is_empty());
+        assert!(is_over(&hold).await);
+        hold.give_up();
+        assert!(push(&hold, [message(6)]).is_empty() && !hold.speaks());
+        assert_eq!(hold.release(0, 9), Released::default());
+    }
+}

@@ -134,7 +134,6 @@ impl Hold {
                 continue;
             }
             if !is_beginning && event.received_ns < from_ns && is_happening(event.name()) {
-                event.forgo();
                 released.dropped += 1;
                 continue;
             }
@@ -231,10 +230,7 @@ impl State {
             // Its host has asked for it.
             _ if ANSWERS.contains(&name) => return false,
             // It says nothing of the world.
-            b"RESUMED" => {
-                event.forgo();
-                return true;
-            }
+            b"RESUMED" => return true,
             b"READY" => {
                 // What an earlier session began with is void.
                 *beginning = Beginning { unsent: ids_of_ready(event.data()).collect(), bytes: 0 };
@@ -250,7 +246,8 @@ impl State {
         true
     }
 
-    /// Makes room: drops what the old set's hosts have, and nobody will need.
+    /// Makes room: drops what the old set's hosts have, and nobody will need. It is not forgone: what is held from
+    /// before it is not done with.
     fn forget_known(&mut self) {
         let Self { held, bytes, known_ns, .. } = self;
         held.retain(|Held { event, is_beginning }| {
@@ -259,7 +256,6 @@ impl State {
                 return true;
             }
             *bytes -= event.data().len();
-            event.forgo();
             false
         });
     }

@@ -67,9 +67,14 @@ fn head(view: &View, shards: &[Cell<'_>], now_ms: i64) -> Vec<Line> {
         let text = "No worker of this bot is there: none runs with this backplane, or none with this token.";
         return vec![Line::new(Look::Bold, text)];
     }
+    let active = view.active().count();
+    let standby = match view.workers.len() - active {
+        0 => String::new(),
+        some => format!(" and {} on standby", thousands(some as u64)),
+    };
     let mut first = Line::new(
         Look::Bold,
-        format!("{}, {}: ", counted(view.workers.len(), "worker"), counted(shards.len(), "shard")),
+        format!("{}{standby}, {}: ", counted(active, "worker"), counted(shards.len(), "shard")),
     );
     let mut kinds: Vec<(Kind, usize)> = Vec::new();
     for kind in shards.iter().map(|cell| Kind::of(cell)) {
@@ -151,7 +156,7 @@ fn workers(view: &View, now_ms: i64) -> Vec<Line> {
                 worker.host.clone(),
                 worker.pid.to_string(),
                 age(now_ms.saturating_sub(worker.started_at_ms)),
-                shortened(&worker.ranges(), 24),
+                shortened(&shards_of(worker), 24),
                 format!("{ready}/{all}"),
                 thousands(worker.guilds),
                 rate(worker.events_per_second),
@@ -161,6 +166,15 @@ fn workers(view: &View, now_ms: i64) -> Vec<Line> {
         );
     }
     table.lines()
+}
+
+/// The shards of a worker. Those of one on standby are of another number.
+fn shards_of(worker: &Worker) -> String {
+    let ranges = worker.ranges();
+    match worker.shard_total {
+        Some(total) if worker.is_standby() => format!("{ranges}/{total} standby"),
+        _ => ranges,
+    }
 }
 
 /// All shards: as a table where that fits, else as a grid.

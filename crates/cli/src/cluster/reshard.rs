@@ -1,0 +1,313 @@
+//! Another number of shards: a whole set of new workers comes up beside the running one and takes over.
+//!
+//! The new ones hold what their shards bring. When all of them are ready, those that run stop, and finish what they
+//! have; when they have ended, the new ones deliver what they held since. What both may have delivered comes
+//! flagged. Until the first of the old ones is told to stop, all of it can be undone.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use shardwright::client::StandbyWord;
+
+use super::Goal;
+use super::health::{News, Report, Sign};
+use super::place::Place;
+use super::rollout::{Outcome, Patience, Teller};
+
+/// How much later an event may come to one set than to the other.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// Patience with guilds that READY listed and that are not sent.
+const GUILDS: Duration = Duration::from_secs(15);
+
+/// Patience with workers that are asked whether their shards are alive. Who does not answer has more flagged.
+const PROOF: Duration = Duration::from_secs(10);
+
+/// What each identify window may take.
+const WINDOW: Duration = Duration::from_secs(15);
+
+/// A change of the number of shards under way.
+#[derive(Debug)]
+pub(crate) struct Reshard {
+    /// What is to run.
+    pub(crate) goal: Goal,
+    /// The new workers, until they take over.
+    pub(crate) new: Vec<Place>,
+    /// What they know this by.
+    standby: String,
+    stage: Stage,
+    stage_began: Instant,
+    began: Instant,
+    /// When the old ones were told to stop.
+    paused: Option<Instant>,
+    /// For a worker that stops, and for all shards to be ready.
+    patience: Patience,
+    teller: Teller,
+}
+
+/// How far it is. Moments are milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// The new workers start.
+    Starting,
+    /// All of their shards are ready; their guilds are coming.
+    Filling,
+    /// All workers show that they are alive since then.
+    Proving { since_ms: i64 },
+    /// The old ones stop. They have all that came before.
+    Stopping { from_ms: i64, was_killed: bool },
+    /// The new ones are told to take over.
+    TakingOver { from_ms: i64, until_ms: i64 },
+    /// The new ones stop.
+    Undoing { why: String, was_killed: bool },
+}
+
+impl Reshard {
+    /// One that begins with its next step. `places` makes the new workers of a name that they are told by.
+    pub(crate) fn new(
+        goal: Goal,
+        standby: String,
+        new: Vec<Place>,
+        max_concurrency: u32,
+        patience: Patience,
+        teller: Teller,
+    ) -> Self {
+        let windows = goal.layout.shards.div_ceil(max_concurrency.max(1));
+        let now = Instant::now();
+        Self {
+            goal,
+            new,
+            standby,
+            stage: Stage::Starting,
+            stage_began: now,
+            began: now,
+            paused: None,
+            patience: Patience { ready: patience.ready + WINDOW * windows, ..patience },
+            teller,
+        }
+    }
+
+    /// How far it is, for people.
+    pub(crate) fn text(&self) -> String {
+        let total = self.goal.layout.shards;
+        let ready = |place: &Place| match place.sign() {
+            Some(Sign::Starting(ready)) => *ready,
+            Some(Sign::Ready { .. }) => place.spec.range.count(),
+            _ => 0,
+        };
+        match self.stage {
+            Stage::TakingOver { .. } => format!("workers with {total} shards take over"),
+            Stage::Stopping { .. } => format!("going to {total} shards: the old workers stop"),
+            Stage::Undoing { .. } => "going back: the new workers stop".to_owned(),
+            _ => {
+                let ready: u32 = self.new.iter().map(ready).sum();
+                format!("going to {total} shards: {ready} of them are ready")
+            }
+        }
+    }
+
+    /// Nothing of it will be done any more: the cluster stops. The workers that have not taken over.
+    pub(crate) fn give_up(self) -> Vec<Place> {
+        self.teller.failed(format_args!("the cluster stops, and its change of shards with it"));
+        self.new
+    }
+
+    /// One step; `places` are those that run.
+    pub(crate) fn step(&mut self, places: &mut Vec<Place>, news: &News) -> Outcome {
+        match self.stage.clone() {
+            Stage::Starting => {
+                news.say(Some(self.wait(places)));
+                if self.is_hopeless() {
+                    return Outcome::GoesOn;
+                }
+                if self.new.iter().all(Place::is_ready) {
+                    self.enter(Stage::Filling);
+                }
+            }
+            Stage::Filling => {
+                news.say(Some(self.wait(places)));
+                if self.is_hopeless() {
+                    return Outcome::GoesOn;
+                }
+                let missing = self.new.iter().filter_map(Place::report).map(|it| it.unavailable);
+                let is_complete = missing.sum::<u64>() == 0 || self.stage_began.elapsed() >= GUILDS;
+                if !self.new.iter().all(Place::is_ready) {
+                    self.enter(Stage::Starting);
+                } else if is_complete && places.iter().all(Place::is_ready) {
+                    self.enter(Stage::Proving { since_ms: now_ms() });
+                }
+            }
+            Stage::Proving { since_ms } => {
+                news.say(Some(StandbyWord::Beat));
+                if self.is_hopeless() {
+                    return Outcome::GoesOn;
+                }
+                if !places.iter().chain(&self.new).all(Place::is_ready) {
+                    self.enter(Stage::Filling);
+                    return Outcome::GoesOn;
+                }
+                let has_proof = |place: &Place| through_ms(place).is_some_and(|it| it >= since_ms);
+                let is_proven = places.iter().chain(&self.new).all(has_proof);
+                if is_proven || self.stage_began.elapsed() >= PROOF {
+                    let from_ms = known_ms(places);
+                    self.teller.line(format_args!(
+                        "the new workers are ready after {:.1} s; those that run stop",
+                        self.began.elapsed().as_secs_f64()
+                    ));
+                    places.iter_mut().for_each(Place::leave);
+                    self.paused = Some(Instant::now());
+                    self.enter(Stage::Stopping { from_ms, was_killed: false });
+                }
+            }
+            Stage::Stopping { from_ms, was_killed } => {
+                let standby = self.standby.clone();
+                news.say(Some(StandbyWord::Wait { standby, known_ms: from_ms }));
+                if !places.iter().all(Place::is_stopped) {
+                    if self.stage_began.elapsed() >= self.patience.stop && !was_killed {
+                        kill_all(places);
+                        self.stage = Stage::Stopping { from_ms, was_killed: true };
+                    }
+                    return Outcome::GoesOn;
+                }
+                let from_ms = if places.iter().all(Place::has_ended_well) {
+                    from_ms
+                } else {
+                    self.teller.line(format_args!(
+                        "not all have finished what they had: all that the new workers held is delivered, flagged \
+                         as replayed"
+                    ));
+                    0
+                };
+                // From now on they are as others are: who ends is started again, and resumes.
+                *places = std::mem::take(&mut self.new);
+                places.iter_mut().for_each(Place::stand_alone);
+                self.enter(Stage::TakingOver { from_ms, until_ms: now_ms() + millis(SLACK) });
+            }
+            Stage::TakingOver { from_ms, until_ms } => {
+                let standby = self.standby.clone();
+                news.say(Some(StandbyWord::TakeOver { standby, from_ms, until_ms }));
+                let has_taken_over = |place: &Place| {
+                    place.is_ready() && place.report().is_some_and(|report| !report.is_standby)
+                };
+                if places.iter().all(has_taken_over) {
+                    news.say(None);
+                    self.tell_done(places);
+                    return Outcome::Done;
+                }
+                if self.stage_began.elapsed() >= self.patience.ready {
+                    news.say(None);
+                    let late = places.iter().find(|place| !has_taken_over(place));
+                    let name = late.map_or("a worker", |place| &place.spec.name);
+                    self.teller.failed(format_args!(
+                        "the new workers have taken over, but {name} is not ready; it is started again when it ends"
+                    ));
+                    return Outcome::Done;
+                }
+            }
+            Stage::Undoing { why, was_killed } => {
+                news.say(None);
+                if self.new.iter().all(Place::is_stopped) {
+                    self.teller.failed(format_args!(
+                        "{why}; the new workers have stopped, the others go on"
+                    ));
+                    return Outcome::Undone;
+                }
+                if self.stage_began.elapsed() >= self.patience.stop && !was_killed {
+                    kill_all(&mut self.new);
+                    self.stage = Stage::Undoing { why, was_killed: true };
+                }
+            }
+        }
+        Outcome::GoesOn
+    }
+
+    /// Undoes it, if the new workers will not be ready.
+    fn is_hopeless(&mut self) -> bool {
+        let Some(why) = self.trouble() else { return false };
+        self.teller.line(format_args!("{why}; going back to what ran before"));
+        self.new.iter_mut().for_each(Place::leave);
+        self.enter(Stage::Undoing { why, was_killed: false });
+        true
+    }
+
+    /// Why they will not be ready, if so.
+    fn trouble(&self) -> Option<String> {
+        let is_late = self.began.elapsed() >= self.patience.ready;
+        let late_s = self.patience.ready.as_secs();
+        let of_one = self.new.iter().find_map(|place| {
+            let name = format!("the new {}", place.spec.name);
+            if let Some(why) = place.report().and_then(|report| report.fatal.as_deref()) {
+                return Some(format!("a shard of {name} was refused: {why}"));
+            }
+            match place.sign() {
+                None if place.is_new() => None,
+                None => Some(format!("{name} ended")),
+                Some(Sign::Hung(why)) => Some(format!("{name} {why}")),
+                Some(Sign::Silent) if is_late => Some(format!(
+                    "{name} was not seen on the backplane in {late_s} s: does the program start a client, with no \
+                     other `backplane` or `shards` in its configuration than SHARDWRIGHT_BACKPLANE and \
+                     SHARDWRIGHT_SHARDS?"
+                )),
+                Some(Sign::Starting(ready)) if is_late => Some(format!(
+                    "only {ready} of {} shards of {name} were ready in {late_s} s",
+                    place.spec.range.count()
+                )),
+                Some(_) => None,
+            }
+        });
+        of_one.or_else(|| {
+            is_late.then(|| format!("the workers that run were not all ready in {late_s} s"))
+        })
+    }
+
+    /// What the new ones are told while they wait.
+    fn wait(&self, places: &[Place]) -> StandbyWord {
+        StandbyWord::Wait { standby: self.standby.clone(), known_ms: known_ms(places) }
+    }
+
+    /// All is done.
+    fn tell_done(&self, places: &[Place]) {
+        let (mut identified, mut resumed) = (0, 0);
+        for place in places {
+            if let Some(Sign::Ready { identifies, resumes }) = place.sign() {
+                identified += identifies;
+                resumed += resumes;
+            }
+        }
+        let seconds = |since: Instant| since.elapsed().as_secs_f64();
+        self.teller.done(format_args!(
+            "done in {:.1} s: {resumed} shards resumed, {identified} identified, events waited for {:.1} s",
+            seconds(self.began),
+            self.paused.map_or(0.0, seconds),
+        ));
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        (self.stage, self.stage_began) = (stage, Instant::now());
+    }
+}
+
+/// Kills those that were told to stop and have not.
+fn kill_all(places: &mut [Place]) {
+    for place in places {
+        place.kill();
+    }
+}
+
+/// The hosts of all of these have what came before this moment, in milliseconds since 1970.
+fn known_ms(places: &[Place]) -> i64 {
+    let through = places.iter().map(through_ms).min().flatten();
+    through.map_or(0, |through| through - millis(SLACK))
+}
+
+fn through_ms(place: &Place) -> Option<i64> {
+    place.report().and_then(|Report { through_ms, .. }| *through_ms)
+}
+
+/// Now, in milliseconds since 1970, as the workers' clock has it.
+fn now_ms() -> i64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -206,6 +206,7 @@ impl Shared {
         let mode = stop.borrow().unwrap_or(StopMode::Abort);
         self.close_leases(mode).await;
         self.store_sessions().await;
+        self.leave_notes().await;
     }
 
     /// Stores the sessions as they are now.
@@ -440,6 +441,7 @@ impl Shared {
         // Locked, so that no command goes to the dead shard between its funeral and its successor.
         let mut stage = self.stage_mut();
         self.replies.shard_died(shard_id);
+        self.void_notes();
         let Stage::Running { fleet, .. } = &mut *stage else { return };
         let dead = fleet.members.get(&shard_id);
         let last = dead.map(|member| member.status.get());

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex as Turn, Notify, watch};
@@ -326,6 +327,29 @@ impl Post {
     pub(super) async fn answered(&self) {
         // Should nobody hear of it, the next ones go out further apart for a while.
         let _ = self.backplane.answered().await;
+    }
+
+    // -- what one process leaves for another --------------------------------------------------
+
+    /// Keeps something for a while.
+    pub(super) async fn keep(
+        &self,
+        key: &str,
+        value: &impl Serialize,
+        time: Duration,
+    ) -> Result<(), Trouble> {
+        let ttl_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let set = json!({"type": "cache_set", "key": key, "value": value, "ttl_ms": ttl_ms});
+        match serde_json::from_str(&set.to_string()) {
+            Ok(set) => self.backplane.cache_set(&set).await.map(drop),
+            Err(error) => Err(Trouble::Refused(error.to_string())),
+        }
+    }
+
+    /// What was kept, if it is there and can be had.
+    pub(super) async fn kept<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let kept = self.backplane.cache_get(key).await.ok()??;
+        serde_json::from_str(&kept.value).ok()
     }
 
     /// Tells all workers something about another number of shards.

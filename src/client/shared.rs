@@ -24,7 +24,7 @@ use super::post::{self, Post};
 use super::records::{Kind, Records};
 use super::replies::{Replies, Return};
 use super::reshard;
-use super::standby::Standby;
+use super::standby::{NoteTaking, Standby};
 use super::startup;
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) leases: Option<Leases>,
     /// What it waits for, if it is to take over from other processes.
     pub(super) standby: Option<Standby>,
+    /// What it notes for others that are to take over from it.
+    pub(super) notes: Mutex<Option<NoteTaking>>,
     /// What keeps documents, if the config names one.
     pub(super) store: Option<Store>,
     /// What the engine itself keeps there.
@@ -189,6 +191,7 @@ impl Shared {
             keeper: Keeper::new(&config, || post.as_ref().map(Post::sessions))?,
             leases: post.as_ref().map(|_| Leases::new(&config)),
             standby: Standby::new(&config, &queue),
+            notes: Mutex::default(),
             records: store.as_ref().map(|_| Records::new(post.as_ref().map(Post::worker))),
             store,
             post,

@@ -3,26 +3,31 @@
 //!
 //! Its shards identify as any others do, and what they bring is held. Who changes the number of shards, a cluster,
 //! tells it over the backplane how far the others are, and at last to take over. It says so again and again, for
-//! nobody answers: that a client has taken over shows in its record.
+//! nobody answers: that a client has taken over shows in its record. The others note what they deliver before they
+//! stop, and leave that on the backplane.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::fleet::{Fleet, Member};
 use super::records::Kind;
-use super::shared::{Shared, Stage};
+use super::shared::{Shared, Stage, lock};
 use super::startup::Plan;
 use super::worker::STANDBY;
 use crate::config::Config;
 use crate::queue::{EventQueue, NO_SHARD};
-use crate::sessions::wall_ms;
+use crate::sessions::{Owner, wall_ms};
 use crate::shard::driver::Mail;
-use crate::shard::hold::Hold;
+use crate::shard::hold::{Hold, Released};
+use crate::shard::notes::{Noted, Notes};
 use crate::shard::{ShardState, StopMode};
 
 /// A client that hears nothing for so long has been forgotten: whoever started it is gone.
@@ -31,12 +36,21 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A heartbeat that was answered in this time is not asked for again.
 const BEAT_GOOD_FOR: Duration = Duration::from_secs(2);
 
+/// Events on one page of notes: in base64 they fit into a value of the cache.
+const PAGE: usize = 20_000;
+
+/// How long notes stay on the backplane.
+const NOTES_KEPT: Duration = Duration::from_secs(600);
+
 /// What the workers of a bot are told while it gets another number of shards. Moments are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum StandbyWord {
-    /// To all: show with a heartbeat that your shards are alive.
-    Beat,
+    /// To all: show with a heartbeat that your shards are alive. To those that run: note what you deliver.
+    Note {
+        /// What those have as `standby` that it is for.
+        standby: String,
+    },
     /// To those that wait to take over: go on waiting.
     Wait {
         /// What they have as `standby`.
@@ -52,7 +66,30 @@ pub enum StandbyWord {
         from_ms: i64,
         /// They may have delivered what came until this moment.
         until_ms: i64,
+        /// The workers that have left notes of what they delivered; empty if some have not.
+        noted_by: Vec<String>,
     },
+}
+
+/// What a client notes for those that are to take over from it.
+#[derive(Debug)]
+pub(super) struct NoteTaking {
+    /// What they have as `standby`.
+    standby: String,
+    notes: Arc<Notes>,
+    /// When that was asked for last.
+    wanted_at: Instant,
+}
+
+/// A part of the notes of one worker, as it leaves them.
+#[derive(Debug, Serialize, Deserialize)]
+struct Page {
+    /// So many parts there are.
+    pages: usize,
+    /// Says how the same event looks to that worker.
+    look: u64,
+    /// Eight bytes for each event, in base64.
+    noted: String,
 }
 
 /// What a standby client waits for.
@@ -117,7 +154,10 @@ impl Shared {
     /// Somebody changes the number of shards of the bot.
     pub(super) fn hear(&self, word: StandbyWord) {
         match &word {
-            StandbyWord::Beat => {
+            StandbyWord::Note { standby } => {
+                if !self.stands_by() {
+                    self.note_for(standby);
+                }
                 let is_due = |member: &&Member| {
                     let acked = member.status.get().acked_beat_at;
                     acked.is_none_or(|at| at.elapsed() >= BEAT_GOOD_FOR)
@@ -164,30 +204,123 @@ impl Shared {
             }
             let word = words.borrow_and_update().clone();
             match word {
-                Some(StandbyWord::TakeOver { from_ms, until_ms, .. }) => {
-                    return self.take_over(&standby.hold, from_ms, until_ms, &plan).await;
+                Some(StandbyWord::TakeOver { from_ms, until_ms, noted_by, .. }) => {
+                    let noted = self.noted(&standby.name, &noted_by).await;
+                    return self.take_over(&standby.hold, from_ms, until_ms, noted, &plan).await;
                 }
                 Some(StandbyWord::Wait { known_ms, .. }) => {
                     standby.hold.note_known(known_ms.saturating_mul(1_000_000));
                 }
-                Some(StandbyWord::Beat) | None => {}
+                Some(StandbyWord::Note { .. }) | None => {}
             }
         }
     }
 
     /// Its shards are the bot's from now on.
-    async fn take_over(&self, hold: &Hold, from_ms: i64, until_ms: i64, plan: &Plan) {
+    async fn take_over(
+        &self,
+        hold: &Hold,
+        from_ms: i64,
+        until_ms: i64,
+        noted: Option<Noted>,
+        plan: &Plan,
+    ) {
         let ns = |ms: i64| ms.saturating_mul(1_000_000);
-        let released = hold.release(ns(from_ms), ns(until_ms));
+        let Released { told, flagged, dropped } = hold.release(ns(from_ms), ns(until_ms), noted);
         info!(
-            "takes over: {} events were held, of which {} may have been delivered before; {} more were",
-            released.told, released.flagged, released.dropped
+            "takes over with {told} events that were held, of which {flagged} are flagged as replayed; {dropped} \
+             more had been delivered"
         );
         self.present_fleet("takes over from other processes");
         self.record_news(Kind::Reshard, None, format!("shards of {} take over", plan.total), None);
         if let Some(keeper) = &self.keeper {
             keeper.reshard(plan).await;
         }
+    }
+
+    // -- notes --------------------------------------------------------------------------------
+
+    /// Has the shards note what they deliver.
+    fn note_for(&self, standby: &str) {
+        let stage = self.stage();
+        let Stage::Running { fleet, .. } = &*stage else { return };
+        let mut taking = lock(&self.notes);
+        match &mut *taking {
+            Some(taking) if taking.standby == standby => taking.wanted_at = Instant::now(),
+            other => {
+                let notes = Arc::new(Notes::new(Arc::clone(&self.queue), fleet.members.len()));
+                fleet.tell_all(|| Mail::Note(Arc::clone(&notes)));
+                let (standby, wanted_at) = (standby.to_owned(), Instant::now());
+                *other = Some(NoteTaking { standby, notes, wanted_at });
+            }
+        }
+    }
+
+    /// Since when all shards note what they deliver, in milliseconds since 1970. They stop when nobody has wanted
+    /// it for a while.
+    pub(super) fn noted_since_ms(&self) -> Option<i64> {
+        let mut taking = lock(&self.notes);
+        if let Some(forgotten) = taking.take_if(|it| it.wanted_at.elapsed() >= PATIENCE) {
+            forgotten.notes.end();
+        }
+        taking.as_ref()?.notes.since_ns().map(|since| since / 1_000_000)
+    }
+
+    /// A shard delivered something that it did not note.
+    pub(super) fn void_notes(&self) {
+        if let Some(taking) = &*lock(&self.notes) {
+            taking.notes.void();
+        }
+    }
+
+    /// Leaves the notes on the backplane, when nothing more will be delivered. Should that fail, more is flagged.
+    pub(super) async fn leave_notes(&self) {
+        let Some(post) = &self.post else { return };
+        let Some(NoteTaking { standby, notes, .. }) = lock(&self.notes).take() else { return };
+        let Some(noted) = notes.noted() else { return };
+        let pages: Vec<&[u64]> =
+            if noted.is_empty() { vec![&[]] } else { noted.chunks(PAGE).collect() };
+        for (number, page) in pages.iter().enumerate() {
+            let bytes: Vec<u8> = page.iter().flat_map(|content| content.to_le_bytes()).collect();
+            let noted = STANDARD.encode(bytes);
+            let page = Page { pages: pages.len(), look: self.look(), noted };
+            let key = key(&standby, post.worker(), number);
+            if let Err(trouble) = post.keep(&key, &page, NOTES_KEPT).await {
+                warn!("what was delivered last is not known to those that take over: {trouble}");
+                return;
+            }
+        }
+    }
+
+    /// What these workers have noted, if all of it can be had.
+    async fn noted(&self, standby: &str, workers: &[String]) -> Option<Noted> {
+        let post = self.post.as_ref().filter(|_| !workers.is_empty())?;
+        let mut all = Noted::default();
+        for worker in workers {
+            let mut number = 0;
+            loop {
+                let page: Page = post.kept(&key(standby, worker, number)).await?;
+                // Another version, or other intents: the same event would look another way.
+                if page.look != self.look() {
+                    return None;
+                }
+                let bytes = STANDARD.decode(page.noted).ok()?;
+                let (contents, _) = bytes.as_chunks::<8>();
+                all.add(contents.iter().map(|content| u64::from_le_bytes(*content)));
+                number += 1;
+                if number >= page.pages {
+                    break;
+                }
+            }
+        }
+        Some(all)
+    }
+
+    /// Says how the same event looks to a client: another one that says the same notes it in the same way.
+    fn look(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        Owner::new(&self.config).identify.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// It will not take over: its sessions end, and the client with them.
@@ -219,4 +352,9 @@ impl Shared {
             self.complete();
         }
     }
+}
+
+/// Where a page of one worker's notes is.
+fn key(standby: &str, worker: &str, page: usize) -> String {
+    format!("_standby:{standby}:{worker}:{page}")
 }

@@ -62,6 +62,9 @@ pub(super) struct Record {
     /// Up to when its host has taken all that Discord had sent; see [`Shared::through_ms`].
     #[serde(default)]
     through_ms: Option<i64>,
+    /// Since when it notes what it delivers, for those that are to take over.
+    #[serde(default)]
+    noted_since_ms: Option<i64>,
     #[serde(flatten)]
     sums: Sums,
 }
@@ -232,6 +235,7 @@ impl Shared {
             topics,
             consumes,
             through_ms: stage.fleet().and_then(|fleet| self.through_ms(fleet)),
+            noted_since_ms: self.noted_since_ms(),
             queue: QueueRecord { events: self.queue.len(), taken: self.queue.taken_total() },
             memory_bytes: used.map(|used| used.memory_bytes),
             cpu_ms: used.map(|used| used.cpu_ms),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::hold::Hold;
+use super::notes::Notes;
 use super::overlap::{Overlap, Side};
 use crate::queue::Event;
 
@@ -13,6 +14,8 @@ pub(crate) enum Detour {
     Overlap(Arc<Overlap>, Side),
     /// It runs in other processes, and this one waits for its turn.
     Hold(Arc<Hold>),
+    /// The same, and this one goes when they have come.
+    Note(Arc<Notes>),
 }
 
 impl Detour {
@@ -22,6 +25,7 @@ impl Detour {
         match self {
             Self::Overlap(overlap, side) => overlap.push(*side, batch),
             Self::Hold(hold) => hold.push(batch),
+            Self::Note(notes) => notes.push(batch),
         }
     }
 
@@ -30,6 +34,7 @@ impl Detour {
         match self {
             Self::Overlap(overlap, side) => overlap.push_anyway(*side, batch),
             Self::Hold(hold) => hold.push_anyway(batch),
+            Self::Note(notes) => notes.push_anyway(batch),
         }
     }
 
@@ -45,6 +50,7 @@ impl Detour {
         match self {
             Self::Overlap(overlap, side) => overlap.speaks(*side),
             Self::Hold(hold) => hold.speaks(),
+            Self::Note(_) => true,
         }
     }
 
@@ -53,6 +59,7 @@ impl Detour {
         match self {
             Self::Overlap(overlap, side) => overlap.is_over(*side),
             Self::Hold(hold) => hold.is_over(),
+            Self::Note(notes) => notes.is_over(),
         }
     }
 }

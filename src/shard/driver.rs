@@ -22,6 +22,7 @@ use super::machine::{
 use super::measure::Measure;
 use super::member_chunks::CollectedBytes;
 use super::members::{Act, MemberRequest, Members};
+use super::notes::Notes;
 use super::overlap::{Overlap, Side};
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
@@ -58,6 +59,8 @@ pub(crate) enum Mail {
     Beat,
     /// Another set of shards comes to take over.
     Overlap(Arc<Overlap>),
+    /// Shards of other processes come to take over: note what is delivered.
+    Note(Arc<Notes>),
     /// The end.
     Stop(StopMode),
 }
@@ -468,7 +471,22 @@ impl Driver {
                 // What was received before goes as it did before.
                 self.flush();
                 overlap.join();
+                if let Some(Detour::Note(notes)) = &self.surroundings.detour {
+                    notes.void();
+                }
                 self.surroundings.detour = Some(Detour::Overlap(overlap, Side::Old));
+                return;
+            }
+            Mail::Note(notes) => {
+                self.flush();
+                // Two sets at a time are enough.
+                match &self.surroundings.detour {
+                    None | Some(Detour::Note(_)) => {
+                        notes.join(wall_clock_ns());
+                        self.surroundings.detour = Some(Detour::Note(notes));
+                    }
+                    Some(_) => notes.void(),
+                }
                 return;
             }
             Mail::Stop(mode) => {

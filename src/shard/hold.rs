@@ -2,9 +2,9 @@
 //!
 //! Both sets get the same payloads. Until the takeover the old set's hosts get them, and this one keeps what its
 //! sessions begin with and all that follows. At the takeover its host gets that in the order in which it came: the
-//! beginnings as they are; what may have reached the old set too, flagged as replayed; and the rest as new. What
-//! the old set has delivered for sure is only of use where it changes what GUILD_CREATE said; the rest of it is
-//! dropped.
+//! beginnings as they are, and what is new as new. What the old set has delivered, as its notes say, is dropped,
+//! unless it changes what GUILD_CREATE said; then it comes flagged as replayed. Without notes all comes flagged that
+//! may have reached the old set.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::guilds::ids_of_ready;
+use super::notes::Noted;
 use super::overlap::{ANSWERS, copy};
 use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED};
 
@@ -24,6 +25,9 @@ const HAPPENINGS: [&[u8]; 5] = [
     b"TYPING_START",
     b"VOICE_CHANNEL_EFFECT_SEND",
 ];
+
+/// How much later a shard may bring what came, because the queue was full.
+const LATE_NS: i64 = 60_000_000_000;
 
 /// What a standby client's shards share.
 pub(crate) struct Hold {
@@ -44,6 +48,21 @@ struct State {
     beginnings: HashMap<u32, Beginning>,
     /// The old set's hosts have all that came before this moment, in nanoseconds since 1970.
     known_ns: i64,
+    /// What they have beyond that, as far as they noted it.
+    noted: Option<Noted>,
+    /// They have nothing that came after this moment.
+    until_ns: i64,
+}
+
+/// What is known of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The old set has not delivered it.
+    New,
+    /// It may have.
+    Unclear,
+    /// It has.
+    Known,
 }
 
 /// How far it is.
@@ -52,8 +71,8 @@ enum Phase {
     /// The old set delivers.
     #[default]
     Holding,
-    /// This one does. What came up to this moment, in nanoseconds since 1970, the old one may have had too.
-    Settling { until_ns: i64 },
+    /// This one does. What comes now the old one may have had too.
+    Settling,
     /// Nobody has what comes now.
     Over,
     /// It will not take over.
@@ -99,7 +118,7 @@ impl Hold {
 
     /// Whether the host hears of the states of its shards.
     pub(crate) fn speaks(&self) -> bool {
-        matches!(self.lock().phase, Phase::Settling { .. } | Phase::Over)
+        matches!(self.lock().phase, Phase::Settling | Phase::Over)
     }
 
     /// Whether events need not come here any more.
@@ -118,35 +137,38 @@ impl Hold {
         state.known_ns = known_ns.max(state.known_ns);
     }
 
-    /// The host gets what is held from now on: nothing that happened before a moment, for the old set has
-    /// delivered it, and flagged what came up to another, for that one may have. Both are nanoseconds since 1970.
-    pub(crate) fn release(&self, from_ns: i64, until_ns: i64) -> Released {
+    /// The host gets what is held, and from now on what comes. The old set has delivered all that came before one
+    /// moment, nothing that came after another, and between them what it noted, if it did. Both moments are
+    /// nanoseconds since 1970.
+    pub(crate) fn release(&self, from_ns: i64, until_ns: i64, noted: Option<Noted>) -> Released {
         let mut state = self.lock();
         let mut released = Released::default();
         if state.phase != Phase::Holding {
             return released;
         }
-        let mut batch = Vec::with_capacity(state.held.len());
-        for Held { mut event, is_beginning } in std::mem::take(&mut state.held) {
+        let held = std::mem::take(&mut state.held);
+        *state = State {
+            phase: Phase::Settling,
+            known_ns: from_ns,
+            noted,
+            until_ns,
+            ..State::default()
+        };
+        let mut batch = Vec::with_capacity(held.len());
+        for Held { mut event, is_beginning } in held {
             if event.kind != EventKind::Dispatch {
                 self.queue.push_anyway(&mut batch);
                 self.queue.push_own(event);
-                continue;
-            }
-            if !is_beginning && event.received_ns < from_ns && is_happening(event.name()) {
+            } else if is_beginning || state.admit(&mut event) {
+                released.told += 1;
+                released.flagged += usize::from(event.flags & FLAG_REPLAYED != 0);
+                batch.push(event);
+            } else {
                 released.dropped += 1;
-                continue;
             }
-            if !is_beginning && event.received_ns <= until_ns {
-                event.flags |= FLAG_REPLAYED;
-                released.flagged += 1;
-            }
-            released.told += 1;
-            batch.push(event);
         }
         // Still locked: nothing that comes now may overtake it.
         self.queue.push_anyway(&mut batch);
-        *state = State { phase: Phase::Settling { until_ns }, ..State::default() };
         released
     }
 
@@ -159,8 +181,13 @@ impl Hold {
     #[must_use]
     pub(crate) fn push(&self, batch: &mut Vec<Event>) -> bool {
         let mut state = self.lock();
+        let is_for_queue = matches!(state.phase, Phase::Settling | Phase::Over);
+        if is_for_queue && !self.queue.takes_more() {
+            return batch.is_empty();
+        }
         self.take_in(&mut state, batch);
-        batch.is_empty() || self.queue.push(batch)
+        self.queue.push_anyway(batch);
+        true
     }
 
     /// The same, whether there is room or not.
@@ -175,7 +202,7 @@ impl Hold {
         let mut state = self.lock();
         match state.phase {
             Phase::Holding => state.held.push_back(Held { event, is_beginning: true }),
-            Phase::Settling { .. } | Phase::Over => self.queue.push_own(event),
+            Phase::Settling | Phase::Over => self.queue.push_own(event),
             Phase::GivenUp => {}
         }
     }
@@ -196,13 +223,12 @@ impl Hold {
                     }
                 }
             }
-            Phase::Settling { until_ns } => {
-                for event in batch {
-                    if event.received_ns > until_ns {
-                        state.phase = Phase::Over;
-                        break;
-                    }
-                    event.flags |= FLAG_REPLAYED;
+            Phase::Settling => {
+                let over_ns = state.until_ns.saturating_add(LATE_NS);
+                let is_over = batch.iter().any(|event| event.received_ns > over_ns);
+                batch.retain_mut(|event| state.admit(event));
+                if is_over {
+                    *state = State { phase: Phase::Over, ..State::default() };
                 }
             }
             Phase::Over => {}
@@ -246,6 +272,25 @@ impl State {
         true
     }
 
+    /// Whether the host gets an event that it may have from the old set already; flags it then.
+    fn admit(&mut self, event: &mut Event) -> bool {
+        if event.received_ns > self.until_ns {
+            return true;
+        }
+        let is_noted = self.noted.as_mut().is_some_and(|noted| noted.take(event));
+        let standing = if event.received_ns < self.known_ns || is_noted {
+            Standing::Known
+        } else if self.noted.is_none() {
+            Standing::Unclear
+        } else {
+            Standing::New
+        };
+        if standing != Standing::New {
+            event.flags |= FLAG_REPLAYED;
+        }
+        standing != Standing::Known || !is_happening(event.name())
+    }
+
     /// Makes room: drops what the old set's hosts have, and nobody will need. It is not forgone: what is held from
     /// before it is not done with.
     fn forget_known(&mut self) {
@@ -270,6 +315,7 @@ fn is_happening(name: &[u8]) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use super::super::overlap::content;
     use super::*;
     use crate::config::QueueConfig;
 
@@ -324,7 +370,7 @@ mod tests {
         let answer = event("GUILD_MEMBERS_CHUNK", "{}", 22);
         assert_eq!(push(&hold, [answer]), ["GUILD_MEMBERS_CHUNK"], "its host asked for it");
 
-        let released = hold.release(10, 20);
+        let released = hold.release(10, 20, None);
         assert_eq!(released, Released { told: 6, flagged: 3, dropped: 2 });
         assert!(hold.speaks() && !hold.is_waiting() && !hold.is_over());
         let expected = [
@@ -337,12 +383,31 @@ mod tests {
             "complete",
         ];
         assert_eq!(told(&hold), expected);
-        assert_eq!(hold.release(0, 0), Released::default(), "only once");
+        assert_eq!(hold.release(0, 0, None), Released::default(), "only once");
 
         assert_eq!(push(&hold, [event("MESSAGE_CREATE", "e", 20)]), ["MESSAGE_CREATE*"]);
         assert!(!hold.is_over());
-        assert_eq!(push(&hold, [event("MESSAGE_CREATE", "f", 21)]), ["MESSAGE_CREATE"]);
+        let late = event("MESSAGE_CREATE", "f", LATE_NS + 21);
+        assert_eq!(push(&hold, [late]), ["MESSAGE_CREATE"]);
         assert!(hold.is_over());
+    }
+
+    #[test]
+    fn what_the_old_set_noted_is_known() {
+        let hold = hold(1_000);
+        let message = |text, at| event("MESSAGE_CREATE", text, at);
+        let channel = |at| event("CHANNEL_CREATE", "c", at);
+        let held = [message("a", 5), channel(11), message("b", 12), message("b", 13)];
+        assert!(push(&hold, held).is_empty());
+        let mut noted = Noted::default();
+        noted.add([channel(0), message("b", 0), message("c", 0)].iter().map(content));
+        let released = hold.release(10, 20, Some(noted));
+        assert_eq!(released, Released { told: 2, flagged: 1, dropped: 2 });
+        assert_eq!(told(&hold), ["CHANNEL_CREATE*", "MESSAGE_CREATE"]);
+        // What the old set had first.
+        assert_eq!(push(&hold, [message("c", 15), message("d", 16)]), ["MESSAGE_CREATE"]);
+        assert!(!hold.is_over());
+        assert_eq!(push(&hold, [message("c", 21)]), ["MESSAGE_CREATE"], "it says the same again");
     }
 
     #[tokio::test]
@@ -362,6 +427,6 @@ mod tests {
         assert!(is_over(&hold).await);
         hold.give_up();
         assert!(push(&hold, [message(6)]).is_empty() && !hold.speaks());
-        assert_eq!(hold.release(0, 9), Released::default());
+        assert_eq!(hold.release(0, 9, None), Released::default());
     }
 }

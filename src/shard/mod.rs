@@ -17,6 +17,7 @@ mod machine;
 mod measure;
 mod member_chunks;
 mod members;
+pub(crate) mod notes;
 pub(crate) mod overlap;
 mod session;
 mod stage;

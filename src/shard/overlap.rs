@@ -412,7 +412,7 @@ enum Place {
 }
 
 /// What an event says, in short. The same payload of two sessions differs in its sequence number only.
-fn content(event: &Event) -> u64 {
+pub(super) fn content(event: &Event) -> u64 {
     let mut hasher = DefaultHasher::new();
     (event.name(), event.data()).hash(&mut hasher);
     hasher.finish()

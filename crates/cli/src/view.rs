@@ -73,6 +73,9 @@ pub(crate) struct Worker {
     /// Up to when its host has taken all that Discord had sent, in milliseconds since 1970.
     #[serde(default)]
     pub(crate) through_ms: Option<i64>,
+    /// Since when it notes what it delivers, for those that are to take over.
+    #[serde(default)]
+    pub(crate) noted_since_ms: Option<i64>,
     pub(crate) guilds: u64,
     #[serde(default)]
     pub(crate) members: u64,

@@ -401,6 +401,8 @@ async fn another_number_of_shards_loses_nothing() {
         identifies += total;
         assert_eq!(world.identifies(), identifies);
     }
+    let twice = world.taken().values().filter(|times| times.len() > 1).count();
+    assert_eq!(twice, 0, "they were noted");
     // They are workers like any others now.
     let output = world.deploy(&["--shards", "auto", "--workers", "4"], &[]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();

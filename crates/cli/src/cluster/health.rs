@@ -100,10 +100,14 @@ pub(crate) struct Health {
 /// What a worker said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
+    /// What it is called by programs.
+    pub(crate) worker: String,
     /// It waits to take over from others.
     pub(crate) is_standby: bool,
     /// Up to when its host has taken all that Discord had sent, in milliseconds since 1970.
     pub(crate) through_ms: Option<i64>,
+    /// Since when it notes what it delivers.
+    pub(crate) noted_since_ms: Option<i64>,
     /// Guilds that have not come, or are away.
     pub(crate) unavailable: u64,
     /// Why Discord refuses a shard of it for good.
@@ -114,8 +118,10 @@ impl Report {
     fn of(seen: &Seen) -> Self {
         let fatal = seen.shards.iter().find(|shard| shard.state == "fatal");
         Self {
+            worker: seen.id.clone(),
             is_standby: seen.is_standby(),
             through_ms: seen.through_ms,
+            noted_since_ms: seen.noted_since_ms,
             unavailable: seen.unavailable,
             fatal: fatal.map(|shard| shard.last_error.clone().unwrap_or_default()),
         }

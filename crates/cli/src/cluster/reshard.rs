@@ -1,8 +1,8 @@
 //! Another number of shards: a whole set of new workers comes up beside the running one and takes over.
 //!
-//! The new ones hold what their shards bring. When all of them are ready, those that run stop, and finish what they
-//! have; when they have ended, the new ones deliver what they held since. What both may have delivered comes
-//! flagged. Until the first of the old ones is told to stop, all of it can be undone.
+//! The new ones hold what their shards bring. When all of them are ready, those that run note what they deliver for
+//! a while, and stop; when they have ended, the new ones deliver what is not in the notes. Where there are none, what
+//! both may have delivered comes flagged. Until the old ones are told to stop, all of it can be undone.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,13 +14,13 @@ use super::place::Place;
 use super::rollout::{Outcome, Patience, Teller};
 
 /// How much later an event may come to one set than to the other.
-const SLACK: Duration = Duration::from_secs(10);
+const SLACK: Duration = Duration::from_secs(5);
 
 /// Patience with guilds that READY listed and that are not sent.
 const GUILDS: Duration = Duration::from_secs(15);
 
-/// Patience with workers that are asked whether their shards are alive. Who does not answer has more flagged.
-const PROOF: Duration = Duration::from_secs(10);
+/// Patience with notes, and with shards that are to show that they are alive. Without them more is flagged.
+const PROOF: Duration = Duration::from_secs(60);
 
 /// What each identify window may take.
 const WINDOW: Duration = Duration::from_secs(15);
@@ -51,14 +51,23 @@ enum Stage {
     Starting,
     /// All of their shards are ready; their guilds are coming.
     Filling,
-    /// All workers show that they are alive since then.
-    Proving { since_ms: i64 },
-    /// The old ones stop. They have all that came before.
-    Stopping { from_ms: i64, was_killed: bool },
+    /// Those that run note what they deliver, and show that they are alive.
+    Noting,
+    /// They stop.
+    Stopping { cut: Cut, was_killed: bool },
     /// The new ones are told to take over.
-    TakingOver { from_ms: i64, until_ms: i64 },
+    TakingOver { cut: Cut, until_ms: i64 },
     /// The new ones stop.
     Undoing { why: String, was_killed: bool },
+}
+
+/// Where the new workers take over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cut {
+    /// The old ones have delivered all that came before.
+    from_ms: i64,
+    /// Those of them that noted what came after; none, unless all did.
+    noted_by: Vec<String>,
 }
 
 impl Reshard {
@@ -133,11 +142,11 @@ impl Reshard {
                 if !self.new.iter().all(Place::is_ready) {
                     self.enter(Stage::Starting);
                 } else if is_complete && places.iter().all(Place::is_ready) {
-                    self.enter(Stage::Proving { since_ms: now_ms() });
+                    self.enter(Stage::Noting);
                 }
             }
-            Stage::Proving { since_ms } => {
-                news.say(Some(StandbyWord::Beat));
+            Stage::Noting => {
+                news.say(Some(StandbyWord::Note { standby: self.standby.clone() }));
                 if self.is_hopeless() {
                     return Outcome::GoesOn;
                 }
@@ -145,46 +154,46 @@ impl Reshard {
                     self.enter(Stage::Filling);
                     return Outcome::GoesOn;
                 }
-                let has_proof = |place: &Place| through_ms(place).is_some_and(|it| it >= since_ms);
-                let is_proven = places.iter().chain(&self.new).all(has_proof);
-                if is_proven || self.stage_began.elapsed() >= PROOF {
-                    let from_ms = known_ms(places);
+                let is_late = self.stage_began.elapsed() >= PROOF;
+                let rough = || Cut { from_ms: known_ms(places), noted_by: Vec::new() };
+                if let Some(cut) = clean_cut(places, &self.new).or_else(|| is_late.then(rough)) {
                     self.teller.line(format_args!(
                         "the new workers are ready after {:.1} s; those that run stop",
                         self.began.elapsed().as_secs_f64()
                     ));
                     places.iter_mut().for_each(Place::leave);
                     self.paused = Some(Instant::now());
-                    self.enter(Stage::Stopping { from_ms, was_killed: false });
+                    self.enter(Stage::Stopping { cut, was_killed: false });
                 }
             }
-            Stage::Stopping { from_ms, was_killed } => {
-                let standby = self.standby.clone();
-                news.say(Some(StandbyWord::Wait { standby, known_ms: from_ms }));
+            Stage::Stopping { cut, was_killed } => {
+                let (standby, known_ms) = (self.standby.clone(), cut.from_ms);
+                news.say(Some(StandbyWord::Wait { standby, known_ms }));
                 if !places.iter().all(Place::is_stopped) {
                     if self.stage_began.elapsed() >= self.patience.stop && !was_killed {
                         kill_all(places);
-                        self.stage = Stage::Stopping { from_ms, was_killed: true };
+                        self.stage = Stage::Stopping { cut, was_killed: true };
                     }
                     return Outcome::GoesOn;
                 }
-                let from_ms = if places.iter().all(Place::has_ended_well) {
-                    from_ms
+                let cut = if places.iter().all(Place::has_ended_well) {
+                    cut
                 } else {
                     self.teller.line(format_args!(
                         "not all have finished what they had: all that the new workers held is delivered, flagged \
                          as replayed"
                     ));
-                    0
+                    Cut { from_ms: 0, noted_by: Vec::new() }
                 };
                 // From now on they are as others are: who ends is started again, and resumes.
                 *places = std::mem::take(&mut self.new);
                 places.iter_mut().for_each(Place::stand_alone);
-                self.enter(Stage::TakingOver { from_ms, until_ms: now_ms() + millis(SLACK) });
+                self.enter(Stage::TakingOver { cut, until_ms: now_ms() + millis(SLACK) });
             }
-            Stage::TakingOver { from_ms, until_ms } => {
-                let standby = self.standby.clone();
-                news.say(Some(StandbyWord::TakeOver { standby, from_ms, until_ms }));
+            Stage::TakingOver { cut, until_ms } => {
+                let (standby, Cut { from_ms, noted_by }) = (self.standby.clone(), cut);
+                let word = StandbyWord::TakeOver { standby, from_ms, until_ms, noted_by };
+                news.say(Some(word));
                 let has_taken_over = |place: &Place| {
                     place.is_ready() && place.report().is_some_and(|report| !report.is_standby)
                 };
@@ -291,6 +300,21 @@ fn kill_all(places: &mut [Place]) {
     for place in places {
         place.kill();
     }
+}
+
+/// Where nothing comes twice: all of those that run note what they deliver for long enough, and have shown since that
+/// they are alive.
+fn clean_cut(running: &[Place], new: &[Place]) -> Option<Cut> {
+    let reports: Option<Vec<&Report>> = running.iter().map(Place::report).collect();
+    let reports = reports?;
+    let since: Option<Vec<i64>> = reports.iter().map(|report| report.noted_since_ms).collect();
+    // What came earlier to the new ones has come to these by one slack later, and before they noted at most.
+    let from_ms = since?.into_iter().max()? + millis(SLACK);
+    let has_come = |place: &Place| through_ms(place) >= Some(from_ms + millis(SLACK));
+    running.iter().chain(new).all(has_come).then(|| Cut {
+        from_ms,
+        noted_by: reports.into_iter().map(|report| report.worker.clone()).collect(),
+    })
 }
 
 /// The hosts of all of these have what came before this moment, in milliseconds since 1970.

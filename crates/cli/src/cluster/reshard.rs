@@ -125,7 +125,7 @@ impl Reshard {
         match self.stage.clone() {
             Stage::Starting => {
                 news.say(Some(self.wait(places)));
-                if self.is_hopeless() {
+                if self.is_hopeless(places) {
                     return Outcome::GoesOn;
                 }
                 if self.new.iter().all(Place::is_ready) {
@@ -134,7 +134,7 @@ impl Reshard {
             }
             Stage::Filling => {
                 news.say(Some(self.wait(places)));
-                if self.is_hopeless() {
+                if self.is_hopeless(places) {
                     return Outcome::GoesOn;
                 }
                 let missing = self.new.iter().filter_map(Place::report).map(|it| it.unavailable);
@@ -147,7 +147,7 @@ impl Reshard {
             }
             Stage::Noting => {
                 news.say(Some(StandbyWord::Note { standby: self.standby.clone() }));
-                if self.is_hopeless() {
+                if self.is_hopeless(places) {
                     return Outcome::GoesOn;
                 }
                 if !places.iter().chain(&self.new).all(Place::is_ready) {
@@ -230,8 +230,8 @@ impl Reshard {
     }
 
     /// Undoes it, if the new workers will not be ready.
-    fn is_hopeless(&mut self) -> bool {
-        let Some(why) = self.trouble() else { return false };
+    fn is_hopeless(&mut self, places: &[Place]) -> bool {
+        let Some(why) = self.trouble(places) else { return false };
         self.teller.line(format_args!("{why}; going back to what ran before"));
         self.new.iter_mut().for_each(Place::leave);
         self.enter(Stage::Undoing { why, was_killed: false });
@@ -239,7 +239,7 @@ impl Reshard {
     }
 
     /// Why they will not be ready, if so.
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self, places: &[Place]) -> Option<String> {
         let is_late = self.began.elapsed() >= self.patience.ready;
         let late_s = self.patience.ready.as_secs();
         let of_one = self.new.iter().find_map(|place| {
@@ -264,7 +264,8 @@ impl Reshard {
             }
         });
         of_one.or_else(|| {
-            is_late.then(|| format!("the workers that run were not all ready in {late_s} s"))
+            let unready = places.iter().find(|place| is_late && !place.is_ready())?;
+            Some(format!("{}, which runs, was not ready in {late_s} s", unready.spec.name))
         })
     }
 

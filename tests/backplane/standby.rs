@@ -57,7 +57,7 @@ fn observer(simulator: &Simulator, backend: &Backend) -> Observer {
     let observer = Observer::new(&Config::from_json(&text, |_| None).expect("a good config"));
     let observer = observer.expect("a backplane");
     let connected = observer.clone();
-    tokio::spawn(async move { connected.stay_connected().await });
+    tokio::spawn(async move { connected.stay_connected(drop).await });
     observer
 }
 

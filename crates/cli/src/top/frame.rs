@@ -503,6 +503,20 @@ shard  state  guilds  members  events  latency  identifies  resumes  reconnects 
     }
 
     #[test]
+    fn who_waits_to_take_over_is_shown_and_not_counted() {
+        let mut standby = worker("bot-0", 0..2, &[]);
+        standby["stage"] = json!("standby");
+        standby["shard_total"] = json!(2);
+        let text = drawn(&bot(1, &[worker("bot-0", 0..1, &[]), standby]), 120, None);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "1 worker and 1 on standby, 1 shard: 1 ready   14:13:20 UTC");
+        let rows: Vec<&str> = lines.iter().filter(|it| it.starts_with("bot-0")).copied().collect();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().any(|row| row.contains("0-1/2 standby")), "{text}");
+        assert_eq!(lines.last().map(|row| row.trim_start().starts_with("0  ready")), Some(true));
+    }
+
+    #[test]
     fn many_shards_are_a_grid() {
         let others = [(33, "queued"), (34, "resuming"), (79, "fatal")];
         let workers = vec![worker("bot-1", 40..80, &others), worker("bot-0", 0..41, &others)];

@@ -54,11 +54,11 @@ impl Detour {
         }
     }
 
-    /// Whether it is of no use any more.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether it is of no use for events that come at this moment or later, in nanoseconds since 1970.
+    pub(super) fn is_over(&self, now_ns: i64) -> bool {
         match self {
             Self::Overlap(overlap, side) => overlap.is_over(*side),
-            Self::Hold(hold) => hold.is_over(),
+            Self::Hold(hold) => hold.is_over(now_ns),
             Self::Note(notes) => notes.is_over(),
         }
     }

@@ -377,7 +377,8 @@ impl Driver {
                 None => queue.push(self.stage.batch()),
                 Some(detour) => detour.push(self.stage.batch()),
             };
-            if detour.as_ref().is_some_and(Detour::is_over) {
+            // Nothing is left that came before.
+            if !blocked && detour.as_ref().is_some_and(|it| it.is_over(self.clock.wall_ns)) {
                 *detour = None;
             }
             if blocked != self.blocked {
@@ -479,13 +480,17 @@ impl Driver {
             }
             Mail::Note(notes) => {
                 self.flush();
+                let now_ns = wall_clock_ns();
+                let is_free = match &self.surroundings.detour {
+                    None | Some(Detour::Note(_)) => true,
+                    Some(detour) => !self.blocked && detour.is_over(now_ns),
+                };
                 // Two sets at a time are enough.
-                match &self.surroundings.detour {
-                    None | Some(Detour::Note(_)) => {
-                        notes.join(wall_clock_ns());
-                        self.surroundings.detour = Some(Detour::Note(notes));
-                    }
-                    Some(_) => notes.void(),
+                if is_free {
+                    notes.join(now_ns);
+                    self.surroundings.detour = Some(Detour::Note(notes));
+                } else {
+                    notes.void();
                 }
                 return;
             }

@@ -26,9 +26,6 @@ const HAPPENINGS: [&[u8]; 5] = [
     b"VOICE_CHANNEL_EFFECT_SEND",
 ];
 
-/// How much later a shard may bring what came, because the queue was full.
-const LATE_NS: i64 = 60_000_000_000;
-
 /// What a standby client's shards share.
 pub(crate) struct Hold {
     queue: Arc<EventQueue>,
@@ -71,10 +68,8 @@ enum Phase {
     /// The old set delivers.
     #[default]
     Holding,
-    /// This one does. What comes now the old one may have had too.
+    /// This one does. For a while the old one may have had what comes, too.
     Settling,
-    /// Nobody has what comes now.
-    Over,
     /// It will not take over.
     GivenUp,
 }
@@ -118,12 +113,18 @@ impl Hold {
 
     /// Whether the host hears of the states of its shards.
     pub(crate) fn speaks(&self) -> bool {
-        matches!(self.lock().phase, Phase::Settling | Phase::Over)
+        self.lock().phase == Phase::Settling
     }
 
-    /// Whether events need not come here any more.
-    pub(crate) fn is_over(&self) -> bool {
-        self.lock().phase == Phase::Over
+    /// Whether events that come at this moment or later, in nanoseconds since 1970, need not pass through here.
+    pub(crate) fn is_over(&self, now_ns: i64) -> bool {
+        let mut state = self.lock();
+        let is_over = state.phase == Phase::Settling && now_ns > state.until_ns;
+        if is_over {
+            // What another shard still has from before comes flagged.
+            state.noted = None;
+        }
+        is_over
     }
 
     /// Waits until more is to be held than may be.
@@ -181,8 +182,7 @@ impl Hold {
     #[must_use]
     pub(crate) fn push(&self, batch: &mut Vec<Event>) -> bool {
         let mut state = self.lock();
-        let is_for_queue = matches!(state.phase, Phase::Settling | Phase::Over);
-        if is_for_queue && !self.queue.takes_more() {
+        if state.phase == Phase::Settling && !self.queue.takes_more() {
             return batch.is_empty();
         }
         self.take_in(&mut state, batch);
@@ -202,7 +202,7 @@ impl Hold {
         let mut state = self.lock();
         match state.phase {
             Phase::Holding => state.held.push_back(Held { event, is_beginning: true }),
-            Phase::Settling | Phase::Over => self.queue.push_own(event),
+            Phase::Settling => self.queue.push_own(event),
             Phase::GivenUp => {}
         }
     }
@@ -223,15 +223,7 @@ impl Hold {
                     }
                 }
             }
-            Phase::Settling => {
-                let over_ns = state.until_ns.saturating_add(LATE_NS);
-                let is_over = batch.iter().any(|event| event.received_ns > over_ns);
-                batch.retain_mut(|event| state.admit(event));
-                if is_over {
-                    *state = State { phase: Phase::Over, ..State::default() };
-                }
-            }
-            Phase::Over => {}
+            Phase::Settling => batch.retain_mut(|event| state.admit(event)),
             Phase::GivenUp => batch.clear(),
         }
     }
@@ -372,7 +364,7 @@ mod tests {
 
         let released = hold.release(10, 20, None);
         assert_eq!(released, Released { told: 6, flagged: 3, dropped: 2 });
-        assert!(hold.speaks() && !hold.is_waiting() && !hold.is_over());
+        assert!(hold.speaks() && !hold.is_waiting() && !hold.is_over(20));
         let expected = [
             "READY",
             "GUILD_CREATE",
@@ -385,11 +377,9 @@ mod tests {
         assert_eq!(told(&hold), expected);
         assert_eq!(hold.release(0, 0, None), Released::default(), "only once");
 
-        assert_eq!(push(&hold, [event("MESSAGE_CREATE", "e", 20)]), ["MESSAGE_CREATE*"]);
-        assert!(!hold.is_over());
-        let late = event("MESSAGE_CREATE", "f", LATE_NS + 21);
-        assert_eq!(push(&hold, [late]), ["MESSAGE_CREATE"]);
-        assert!(hold.is_over());
+        let both = [event("MESSAGE_CREATE", "e", 20), event("MESSAGE_CREATE", "f", 21)];
+        assert_eq!(push(&hold, both), ["MESSAGE_CREATE*", "MESSAGE_CREATE"]);
+        assert!(hold.is_over(21));
     }
 
     #[test]
@@ -406,7 +396,7 @@ mod tests {
         assert_eq!(told(&hold), ["CHANNEL_CREATE*", "MESSAGE_CREATE"]);
         // What the old set had first.
         assert_eq!(push(&hold, [message("c", 15), message("d", 16)]), ["MESSAGE_CREATE"]);
-        assert!(!hold.is_over());
+        assert!(!hold.is_over(20));
         assert_eq!(push(&hold, [message("c", 21)]), ["MESSAGE_CREATE"], "it says the same again");
     }
 

@@ -295,6 +295,22 @@ mod tests {
         assert!(why.starts_with("runs shards 1,3 and not 2-3/4: leave `shards` out"), "{why}");
     }
 
+    /// Both sets have a worker of each name, and one of the other may start later.
+    #[test]
+    fn who_takes_over_is_not_taken_for_who_runs() {
+        let mut health = Health::new("worker 1", Range { from: 2, to: 3, total: 8 }, true);
+        let of_other_set = stats(|worker| worker["shard_total"] = json!(4));
+        for not_known in [stats(|_| {}), of_other_set] {
+            assert_eq!(health.look(&not_known, PATIENT), Sign::Silent);
+        }
+        let waits = stats(|worker| worker["stage"] = json!("standby"));
+        assert!(matches!(health.look(&waits, PATIENT), Sign::Ready { .. }));
+        assert_eq!(health.report().map(|report| report.is_standby), Some(true));
+        let has_taken_over = stats(|worker| worker["shard_total"] = json!(8));
+        assert!(matches!(health.look(&has_taken_over, PATIENT), Sign::Ready { .. }));
+        assert_eq!(health.report().map(|report| report.is_standby), Some(false));
+    }
+
     #[test]
     fn who_takes_nothing_hangs() {
         let mut health = health();

@@ -52,7 +52,7 @@ pub(crate) struct Place {
 enum State {
     Running {
         worker: Worker,
-        health: Health,
+        health: Box<Health>,
         sign: Sign,
     },
     /// It was told to stop.
@@ -92,7 +92,7 @@ impl Place {
         env.push(("SHARDWRIGHT_WORKER".to_owned(), name.clone()));
         // Said in any case: the cluster's own environment may have one.
         env.push(("SHARDWRIGHT_STANDBY".to_owned(), standby.clone().unwrap_or_default()));
-        let health = Health::new(name, *range, standby.is_some());
+        let health = Box::new(Health::new(name, *range, standby.is_some()));
         let worker = Worker::start(command, &env, output)
             .with_context(|| format!("cannot run {}", command[0].to_string_lossy()))?;
         say(format_args!("{} started, pid {}, shards {range}", output.label, worker.pid()));

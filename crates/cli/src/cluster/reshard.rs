@@ -191,26 +191,7 @@ impl Reshard {
                 self.enter(Stage::TakingOver { cut, until_ms: now_ms() + millis(SLACK) });
             }
             Stage::TakingOver { cut, until_ms } => {
-                let (standby, Cut { from_ms, noted_by }) = (self.standby.clone(), cut);
-                let word = StandbyWord::TakeOver { standby, from_ms, until_ms, noted_by };
-                news.say(Some(word));
-                let has_taken_over = |place: &Place| {
-                    place.is_ready() && place.report().is_some_and(|report| !report.is_standby)
-                };
-                if places.iter().all(has_taken_over) {
-                    news.say(None);
-                    self.tell_done(places);
-                    return Outcome::Done;
-                }
-                if self.stage_began.elapsed() >= self.patience.ready {
-                    news.say(None);
-                    let late = places.iter().find(|place| !has_taken_over(place));
-                    let name = late.map_or("a worker", |place| &place.spec.name);
-                    self.teller.failed(format_args!(
-                        "the new workers have taken over, but {name} is not ready; it is started again when it ends"
-                    ));
-                    return Outcome::Done;
-                }
+                return self.take_over(places, news, cut, until_ms);
             }
             Stage::Undoing { why, was_killed } => {
                 news.say(None);
@@ -225,6 +206,31 @@ impl Reshard {
                     self.stage = Stage::Undoing { why, was_killed: true };
                 }
             }
+        }
+        Outcome::GoesOn
+    }
+
+    /// Has the new workers take over, who are `places` by now.
+    fn take_over(&self, places: &[Place], news: &News, cut: Cut, until_ms: i64) -> Outcome {
+        let (standby, Cut { from_ms, noted_by }) = (self.standby.clone(), cut);
+        let word = StandbyWord::TakeOver { standby, from_ms, until_ms, noted_by };
+        news.say(Some(word));
+        let has_taken_over = |place: &Place| {
+            place.is_ready() && place.report().is_some_and(|report| !report.is_standby)
+        };
+        if places.iter().all(has_taken_over) {
+            news.say(None);
+            self.tell_done(places);
+            return Outcome::Done;
+        }
+        if self.stage_began.elapsed() >= self.patience.ready {
+            news.say(None);
+            let late = places.iter().find(|place| !has_taken_over(place));
+            let name = late.map_or("a worker", |place| &place.spec.name);
+            self.teller.failed(format_args!(
+                "the new workers have taken over, but {name} is not ready; it is started again when it ends"
+            ));
+            return Outcome::Done;
         }
         Outcome::GoesOn
     }

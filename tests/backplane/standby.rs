@@ -202,13 +202,39 @@ async fn take_over(backend: Backend, has_notes: bool) -> (usize, usize) {
     simulator.set_traffic(0.0).expect("a rate");
     let [new_0, new_1] = new;
     let sent = sent(&simulator);
-    let mut times: BTreeMap<u64, Vec<bool>> = BTreeMap::new();
+    for host in [&mut *new_0, &mut *new_1] {
+        host.during(Duration::from_millis(500)).await;
+    }
+    let (mut times, changes) = times_told([&*old_0, &*old_1, &*new_0, &*new_1]);
+    let lost = sent.iter().filter(|number| !times.contains_key(number)).count();
+    assert_eq!(lost, 0, "of {}", sent.len());
+    let unflagged = |times: &&Vec<bool>| times.iter().filter(|replayed| !**replayed).count() > 1;
+    assert_eq!(times.values().filter(unflagged).count(), 0, "came twice, and not flagged");
     // What changes a guild comes again to the new set's hosts, which know only what GUILD_CREATE said.
+    times.retain(|number, _| !changes.contains(number));
+    assert!(times.len() > 300, "{} did not change a guild", times.len());
+    let twice = times.values().filter(|times| times.len() > 1).count();
+    let flagged = times.values().flatten().filter(|replayed| **replayed).count();
+    assert!(flagged < sent.len() / 2, "{flagged} of {} came flagged", sent.len());
+
+    for new in [&mut *new_0, &mut *new_1] {
+        assert_begins_as_any(new);
+    }
+    assert_eq!(identifies(&simulator), 4 + 8);
+    for new in [new_0, new_1] {
+        new.stop(StopMode::Close).await;
+    }
+    (twice, flagged)
+}
+
+/// How often the hosts were told each event, flagged or not, and which of them change a guild. Those of each guild came
+/// in order to each host.
+fn times_told<'a>(
+    hosts: impl IntoIterator<Item = &'a Host>,
+) -> (BTreeMap<u64, Vec<bool>>, BTreeSet<u64>) {
+    let mut times: BTreeMap<u64, Vec<bool>> = BTreeMap::new();
     let mut changes = BTreeSet::new();
-    for host in [&mut *old_0, &mut *old_1, &mut *new_0, &mut *new_1] {
-        if !host.closed {
-            host.during(Duration::from_millis(500)).await;
-        }
+    for host in hosts {
         let mut last_of_guild: BTreeMap<u64, u64> = BTreeMap::new();
         for told in &host.told {
             let Some(number) = told.number() else { continue };
@@ -220,33 +246,20 @@ async fn take_over(backend: Backend, has_notes: bool) -> (usize, usize) {
             assert!(last < Some(number), "guild {}: {number} after {last:?}", told.guild_id);
         }
     }
-    let lost = sent.iter().filter(|number| !times.contains_key(number)).count();
-    assert_eq!(lost, 0, "of {}", sent.len());
-    let unflagged = |times: &&Vec<bool>| times.iter().filter(|replayed| !**replayed).count() > 1;
-    assert_eq!(times.values().filter(unflagged).count(), 0, "came twice, and not flagged");
-    times.retain(|number, _| !changes.contains(number));
-    assert!(times.len() > 300, "{} did not change a guild", times.len());
-    let twice = times.values().filter(|times| times.len() > 1).count();
-    let flagged = times.values().flatten().filter(|replayed| **replayed).count();
-    assert!(flagged < sent.len() / 2, "{flagged} of {} came flagged", sent.len());
+    (times, changes)
+}
 
-    // The host was told what it would have been at any start, and all works on.
-    for new in [&mut *new_0, &mut *new_1] {
-        assert_eq!(new.dispatches("READY").count(), 4);
-        let first = new.dispatches("GUILD_CREATE").filter(|told| !told.replayed).count();
-        assert_eq!(json!(first), status(new)["guilds"]);
-        let complete = new.told.iter().filter(|told| told.kind == EventKind::GuildsComplete);
-        assert_eq!(complete.count(), 4);
-        let shard_id = new.told.iter().map(|told| told.shard_id).min().expect("one");
-        let states = new.states(shard_id);
-        assert_eq!(states, [("ready".into(), "takes over from other processes".into())]);
-        assert!(new.client.wait_ready(Some(Duration::ZERO)).is_ok());
-    }
-    assert_eq!(identifies(&simulator), 4 + 8);
-    for new in [new_0, new_1] {
-        new.stop(StopMode::Close).await;
-    }
-    (twice, flagged)
+/// The host was told what it would have been at any start.
+fn assert_begins_as_any(new: &Host) {
+    assert_eq!(new.dispatches("READY").count(), 4);
+    let first = new.dispatches("GUILD_CREATE").filter(|told| !told.replayed).count();
+    assert_eq!(json!(first), status(new)["guilds"]);
+    let complete = new.told.iter().filter(|told| told.kind == EventKind::GuildsComplete);
+    assert_eq!(complete.count(), 4);
+    let shard_id = new.told.iter().map(|told| told.shard_id).min().expect("one");
+    let states = new.states(shard_id);
+    assert_eq!(states, [("ready".into(), "takes over from other processes".into())]);
+    assert!(new.client.wait_ready(Some(Duration::ZERO)).is_ok());
 }
 
 /// Whoever goes on with its sessions gets all that it held, flagged.

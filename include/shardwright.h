@@ -146,7 +146,8 @@
 // missing, data = {"guilds":…,"missing":["id",…],"missing_count":…}. Once for each READY.
 #define SHARD_EVENT_GUILDS_COMPLETE 10
 
-// A dispatch that came between RESUME and RESUMED.
+// A dispatch that the bot may have got before: it came between RESUME and RESUMED, or with shards that took over from
+// those of other processes.
 #define SHARD_EVENT_FLAG_REPLAYED 1
 
 // A bot in this process: its shards and one event queue. The pointer is a handle that is checked on

@@ -103,6 +103,9 @@ pub const MAX_COLLECTED_BYTES: usize = 128 << 20;
 /// The longest name of a worker, in characters.
 const MAX_WORKER_NAME_CHARS: usize = 64;
 
+/// The longest `standby`, in bytes.
+const MAX_STANDBY_BYTES: usize = 64;
+
 /// The longest name of a collection of the store.
 pub const MAX_STORE_COLLECTION_BYTES: usize = 128;
 
@@ -308,6 +311,8 @@ pub struct Config {
     pub backplane: Option<Address>,
     /// What this process is called among the others, for people.
     pub worker_name: Option<String>,
+    /// Its shards take over from those of other processes when these words are said with it.
+    pub standby: Option<String>,
     /// How long a shard is its own without another word from it.
     pub lease_ttl: Duration,
     /// What keeps documents that all shards of the bot can reach.
@@ -615,6 +620,10 @@ struct Typed<'a> {
     /// none · What this process is called in `cluster_stats` and in what people see of the cluster, such as
     /// `"worker 3"`; at most 64 characters. Env `SHARDWRIGHT_WORKER`, which `shardwright cluster` sets.
     worker_name: Option<String>,
+    /// none · This process is to take over from all others of the bot, with another number of shards: what its shards
+    /// bring is held until `shardwright deploy --shards` says so; see docs/cluster.md. A name for the
+    /// occasion, at most 64 of `a-z`, `0-9` and `-`. Env `SHARDWRIGHT_STANDBY`, which `shardwright cluster` sets.
+    standby: Option<String>,
     /// `15` · 3 to 300 seconds: how long shards belong to a process that the `backplane` hears nothing of. Then
     /// others take them over (`"shards": "lease"`), or another process may be started with them.
     lease_ttl_s: Option<u64>,
@@ -742,6 +751,9 @@ impl Typed<'_> {
         let lease_ttl_s = in_range("lease_ttl_s", lease_ttl_s, MIN_LEASE_TTL_S, MAX_LEASE_TTL_S)?;
         check_delivery(self.delivery, sessions.is_some(), self.queue.when_full)?;
         let worker_name = self.worker_name.or_else(|| env("SHARDWRIGHT_WORKER"));
+        let standby = self.standby.or_else(|| env("SHARDWRIGHT_STANDBY"));
+        let standby =
+            standby.map(|name| check_standby(name, backplane.as_ref(), &shards)).transpose()?;
         let store = self.store.or_else(|| env("SHARDWRIGHT_STORE").map(Zeroizing::new));
         let api_url = self.api_url.or_else(|| env("SHARDWRIGHT_API_URL"));
         let gateway_url = self.gateway_url.as_deref().map(GatewayUrl::parse).transpose();
@@ -781,6 +793,7 @@ impl Typed<'_> {
             sessions,
             backplane,
             worker_name: worker_name.map(check_worker_name).transpose()?,
+            standby,
             lease_ttl: Duration::from_secs(lease_ttl_s),
             store: store.map(|url| check_store(&url)).transpose()?,
             budget_reserve: self.identify.budget_reserve,
@@ -880,6 +893,30 @@ fn check_worker_name(name: String) -> Result<String, Error> {
     if !(1..=MAX_WORKER_NAME_CHARS).contains(&length) || name.chars().any(char::is_control) {
         let why = format!("is not 1 to {MAX_WORKER_NAME_CHARS} characters of one line");
         return Err(invalid("worker_name", why));
+    }
+    Ok(name)
+}
+
+/// What a client needs that takes over from others.
+fn check_standby(
+    name: String,
+    backplane: Option<&Address>,
+    shards: &Shards,
+) -> Result<String, Error> {
+    let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(1..=MAX_STANDBY_BYTES).contains(&name.len()) || !name.bytes().all(is_good) {
+        let why = format!("is not 1 to {MAX_STANDBY_BYTES} of a-z, 0-9 and -");
+        return Err(invalid("standby", why));
+    }
+    if backplane.is_none() {
+        let why =
+            "is set, but there is no `backplane` over which the client could be told to take over";
+        return Err(invalid("standby", why));
+    }
+    if matches!(shards, Shards::Lease { .. }) {
+        let why = "is for shards that the config names, and these are leased: stop all processes, and start \
+                   them with {\"lease\":true,\"total\":N}";
+        return Err(invalid("standby", why));
     }
     Ok(name)
 }

@@ -206,6 +206,10 @@ impl Overview {
         }
         match self.stage {
             "running" => {}
+            "standby" => {
+                let text = "the client waits to take over from other processes";
+                return Err(Error::new(ErrorKind::State, text));
+            }
             "stopped" => return Err(Error::new(ErrorKind::Closed, "the client has stopped")),
             stage => return Err(Error::new(ErrorKind::State, format!("the client is {stage}"))),
         }

@@ -16,6 +16,7 @@ use crate::identify::line::Line;
 use crate::protocol::Identify;
 use crate::queue::Lease;
 use crate::sessions::TakenFile;
+use crate::shard::detour::Detour;
 use crate::shard::driver::{self, Owner, Surroundings};
 use crate::shard::overlap::{Overlap, Side};
 use crate::shard::status::{ShardStatus, Snapshot};
@@ -31,8 +32,8 @@ pub(super) struct Crew {
     line: Line,
     /// Tells this set of shards from another one.
     set: u8,
-    /// The other set of shards, while the bot is resharded.
-    overlap: Option<(Arc<Overlap>, Side)>,
+    /// What events pass through while another set of shards runs.
+    detour: Option<Detour>,
     /// How far the host has come, for `at_most_once`.
     taken: Option<TakenFile>,
     /// Names of the dispatches that the host gets, sorted.
@@ -54,12 +55,13 @@ impl Crew {
             names.sort_unstable();
             names.into()
         });
+        let detour = shared.standby.as_ref().map(|standby| Detour::Hold(standby.hold()));
         Self {
             shared,
             plan,
             line,
             set: 0,
-            overlap: None,
+            detour,
             taken,
             events,
             tasks: JoinSet::new(),
@@ -74,15 +76,16 @@ impl Crew {
         taken: Option<TakenFile>,
         overlap: &Arc<Overlap>,
     ) -> Self {
-        self.overlap = Some((Arc::clone(overlap), Side::Old));
+        self.detour = Some(Detour::Overlap(Arc::clone(overlap), Side::Old));
         let set = self.set.wrapping_add(1);
         let next = Self::new(Arc::clone(&self.shared), plan, self.line.of_set(set), taken);
-        Self { set, overlap: Some((Arc::clone(overlap), Side::New)), ..next }
+        let detour = Some(Detour::Overlap(Arc::clone(overlap), Side::New));
+        Self { set, detour, ..next }
     }
 
     /// The other set is gone.
     pub(super) fn stand_alone(&mut self) {
-        self.overlap = None;
+        self.detour = None;
     }
 
     /// Starts all shards of the plan, with the sessions there are for them and the presence that the host
@@ -182,7 +185,7 @@ impl Crew {
             keeper.map(|keeper| keeper.progress(taken, shard_id, session.as_ref(), lease.as_ref()));
         let surroundings = Surroundings {
             progress: progress.clone(),
-            overlap: self.overlap.clone(),
+            detour: self.detour.clone(),
             queue: Arc::clone(&self.shared.queue),
             line: self.line.clone(),
             dialer: self.shared.dialer.clone(),

@@ -106,7 +106,8 @@ impl Shared {
         let mut last = None;
         if let Some(keeper) = &self.keeper {
             keeper.open().await;
-            if let Some((start, resumable)) = keeper.last_start().await {
+            let known = if self.stands_by() { None } else { keeper.last_start().await };
+            if let Some((start, resumable)) = known {
                 let is_shared = self.shared_leases().is_some();
                 let is_enough = |plan: &Plan| {
                     let all =
@@ -177,8 +178,8 @@ impl Shared {
                 keeper.note_limit(plan.limit).await;
             }
             taken = keeper.open_taken(plan.total).await;
-            // Those of leased shards come with their leases.
-            if self.shared_leases().is_none() {
+            // Those of leased shards come with their leases, and a set that is to take over begins anew.
+            if self.shared_leases().is_none() && !self.stands_by() {
                 sessions = keeper.load(&plan, taken.as_ref()).await;
             }
         }
@@ -192,6 +193,7 @@ impl Shared {
             drop(orders);
             tokio::spawn(Arc::clone(self).stay_claimed())
         };
+        let standing_by = tokio::spawn(Arc::clone(self).stand_by(plan.clone()));
         let mut crew = Crew::new(Arc::clone(self), plan, line, taken);
         self.set_running(crew.launch_all(sessions, None));
         let gatekeeper = tokio::spawn(gatekeeper);
@@ -199,10 +201,12 @@ impl Shared {
         self.mind(crew, stop, ordered, holding.abort_handle()).await;
         gatekeeper.abort();
         storing.abort();
+        standing_by.abort();
         holding.abort();
         let mode = stop.borrow().unwrap_or(StopMode::Abort);
         self.close_leases(mode).await;
         self.store_sessions().await;
+        self.leave_notes().await;
     }
 
     /// Stores the sessions as they are now.
@@ -437,6 +441,7 @@ impl Shared {
         // Locked, so that no command goes to the dead shard between its funeral and its successor.
         let mut stage = self.stage_mut();
         self.replies.shard_died(shard_id);
+        self.void_notes();
         let Stage::Running { fleet, .. } = &mut *stage else { return };
         let dead = fleet.members.get(&shard_id);
         let last = dead.map(|member| member.status.get());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::StandbyWord;
 use super::command::Command;
 use super::forward::Forward;
 pub use super::post::Heard;
@@ -101,12 +102,23 @@ impl Observer {
     /// The number of shards of the bot, as the newest worker knows it.
     async fn shard_total(&self) -> Result<NonZeroU32, Error> {
         let workers = self.0.post.workers().await?;
-        let known = workers.iter().filter(|worker| worker.shard_total.is_some());
+        let known = workers.iter().filter(|it| it.shard_total.is_some() && !it.is_standby());
         let newest = known.max_by_key(|worker| worker.started_at_ms);
         let total = newest.and_then(|worker| worker.shard_total).and_then(NonZeroU32::new);
         total.ok_or_else(|| {
             Error::new(ErrorKind::State, "no process that the backplane knows of has shards yet")
         })
+    }
+}
+
+impl Observer {
+    /// Tells all workers something while the bot gets another number of shards. Who does not listen at this moment
+    /// will not hear it.
+    ///
+    /// # Errors
+    /// `Io` when the backplane is away.
+    pub async fn tell_workers(&self, word: &StandbyWord) -> Result<(), Error> {
+        Ok(self.0.post.tell_workers(word).await?)
     }
 }
 

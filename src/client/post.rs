@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex as Turn, Notify, watch};
@@ -23,6 +24,7 @@ use super::forward::Forwards;
 use super::jobs::{self, Jobs};
 use super::replies::ReturnAddress;
 use super::shared::{Shared, lock};
+use super::standby::StandbyWord;
 use super::worker::{self, Rate, Record};
 use crate::backplane::leases::{Answer as LeaseAnswer, Ask, Held};
 use crate::backplane::{
@@ -46,6 +48,9 @@ const CACHE: &str = "cache";
 
 /// The channel on which workers hear that leases may be free, or somebody wants some.
 const LEASES: &str = "leases";
+
+/// The channel on which workers hear that the bot gets another number of shards.
+const STANDBY: &str = "standby";
 
 /// The name of the MESSAGE that says so.
 const CACHE_TOPIC: &str = "_cache";
@@ -256,7 +261,10 @@ impl Post {
     async fn stay_known(&self, shared: &Shared) {
         // It is listened to from the first connection on, whatever comes of the first attempt.
         let own = format!("{WORKER}{}", self.worker);
-        let _ = self.backplane.listen(&[own, CACHE.to_owned(), LEASES.to_owned()]).await;
+        let _ = self
+            .backplane
+            .listen(&[own, CACHE.to_owned(), LEASES.to_owned(), STANDBY.to_owned()])
+            .await;
         let mut connections = self.backplane.connections();
         loop {
             connections.mark_unchanged();
@@ -319,6 +327,36 @@ impl Post {
     pub(super) async fn answered(&self) {
         // Should nobody hear of it, the next ones go out further apart for a while.
         let _ = self.backplane.answered().await;
+    }
+
+    // -- what one process leaves for another --------------------------------------------------
+
+    /// Keeps something for a while.
+    pub(super) async fn keep(
+        &self,
+        key: &str,
+        value: &impl Serialize,
+        time: Duration,
+    ) -> Result<(), Trouble> {
+        let ttl_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let set = json!({"type": "cache_set", "key": key, "value": value, "ttl_ms": ttl_ms});
+        match serde_json::from_str(&set.to_string()) {
+            Ok(set) => self.backplane.cache_set(&set).await.map(drop),
+            Err(error) => Err(Trouble::Refused(error.to_string())),
+        }
+    }
+
+    /// What was kept, if it is there and can be had.
+    pub(super) async fn kept<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let kept = self.backplane.cache_get(key).await.ok()??;
+        serde_json::from_str(&kept.value).ok()
+    }
+
+    /// Tells all workers something about another number of shards.
+    pub(super) async fn tell_workers(&self, word: &StandbyWord) -> Result<(), Trouble> {
+        // Numbers and text can always be written.
+        let word = serde_json::to_string(word).unwrap_or_default();
+        self.backplane.publish(STANDBY, &word).await
     }
 
     // -- leases -------------------------------------------------------------------------------
@@ -499,6 +537,12 @@ impl Post {
         if channel == LEASES {
             if let Some(leases) = shared.leases.as_ref().filter(|_| *body != self.worker) {
                 leases.nudge();
+            }
+            return None;
+        }
+        if channel == STANDBY {
+            if let Ok(word) = serde_json::from_str(body) {
+                shared.hear(word);
             }
             return None;
         }

@@ -338,6 +338,9 @@ impl Shared {
                         it alone: stop them all, and start them with {\"lease\":true,\"total\":N}";
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
+        if self.stands_by() {
+            return cannot("this client waits to take over with the shards that it has".to_owned());
+        }
         let info = GatewayInfo::ask(&self.rest).await?;
         let (from, here) = match self.stage().fleet() {
             Some(fleet) => (fleet.total.get(), fleet.members.len()),

@@ -24,6 +24,7 @@ use super::post::{self, Post};
 use super::records::{Kind, Records};
 use super::replies::{Replies, Return};
 use super::reshard;
+use super::standby::{NoteTaking, Standby};
 use super::startup;
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
@@ -53,6 +54,10 @@ pub(super) struct Shared {
     pub(super) post: Option<Post>,
     /// Which shards are its own among those processes.
     pub(super) leases: Option<Leases>,
+    /// What it waits for, if it is to take over from other processes.
+    pub(super) standby: Option<Standby>,
+    /// What it notes for others that are to take over from it.
+    pub(super) notes: Mutex<Option<NoteTaking>>,
     /// What keeps documents, if the config names one.
     pub(super) store: Option<Store>,
     /// What the engine itself keeps there.
@@ -185,6 +190,8 @@ impl Shared {
             dialer,
             keeper: Keeper::new(&config, || post.as_ref().map(Post::sessions))?,
             leases: post.as_ref().map(|_| Leases::new(&config)),
+            standby: Standby::new(&config, &queue),
+            notes: Mutex::default(),
             records: store.as_ref().map(|_| Records::new(post.as_ref().map(Post::worker))),
             store,
             post,
@@ -389,7 +396,7 @@ impl Shared {
     }
 
     /// Whether all shards are here that should be, and so many of them ready is all of them.
-    fn is_complete(&self, fleet: &Fleet, ready: usize) -> bool {
+    pub(super) fn is_complete(&self, fleet: &Fleet, ready: usize) -> bool {
         let running = fleet.running().count();
         running == ready && self.shared_leases().is_none_or(|leases| leases.is_share(running))
     }
@@ -403,6 +410,14 @@ impl Shared {
         {
             self.complete();
         }
+    }
+
+    /// A shard is ready; how many have been.
+    pub(super) fn note_ready(&self, shard_id: u32) -> usize {
+        let mut progress = lock(&self.progress);
+        progress.ready.insert(shard_id);
+        progress.fatal.remove(&shard_id);
+        progress.ready.len()
     }
 
     /// A shard begins anew, or is here no longer.
@@ -420,7 +435,7 @@ impl Shared {
     }
 
     /// Every shard is ready.
-    fn complete(&self) {
+    pub(super) fn complete(&self) {
         if let Some(leases) = &self.leases {
             leases.note_complete();
         }
@@ -611,7 +626,7 @@ impl Shared {
         Overview {
             leases: self.shared_leases().map(|leases| leases.overview(held, refused)),
             now: now.into_std(),
-            stage: stage.name(),
+            stage: self.stage_name(&stage),
             uptime: now - self.made_at,
             metrics_address: *lock(&self.metrics_address),
             shard_total: stage.fleet().map(|fleet| fleet.total.get()),
@@ -683,12 +698,7 @@ impl Owner for Shared {
                 if let Some(keeper) = &self.keeper {
                     keeper.hurry();
                 }
-                let ready = {
-                    let mut progress = lock(&self.progress);
-                    progress.ready.insert(shard_id);
-                    progress.fatal.remove(&shard_id);
-                    progress.ready.len()
-                };
+                let ready = self.note_ready(shard_id);
                 let stage = self.stage();
                 if stage.fleet().is_some_and(|fleet| self.is_complete(fleet, ready)) {
                     self.complete();

@@ -18,6 +18,9 @@ use crate::process::{self, host_name};
 use crate::sessions::wall_ms;
 use crate::shard::{Cause, GuildCounts};
 
+/// The stage of a client that waits to take over from others.
+pub(super) const STANDBY: &str = "standby";
+
 /// Time that a rate of events is taken over, at least.
 const RATE_OVER: Duration = Duration::from_secs(2);
 
@@ -35,7 +38,7 @@ pub(super) struct Record {
     /// Of the engine.
     version: String,
     pub(super) started_at_ms: i64,
-    /// `starting`, `running` or `stopped`.
+    /// `starting`, `standby`, `running` or `stopped`.
     stage: String,
     /// The number of shards of the bot, once it is known.
     pub(super) shard_total: Option<u32>,
@@ -56,6 +59,12 @@ pub(super) struct Record {
     cpu_ms: Option<u64>,
     #[serde(default)]
     session_start_limit: Option<LimitRecord>,
+    /// Up to when its host has taken all that Discord had sent; see [`Shared::through_ms`].
+    #[serde(default)]
+    through_ms: Option<i64>,
+    /// Since when it notes what it delivers, for those that are to take over.
+    #[serde(default)]
+    noted_since_ms: Option<i64>,
     #[serde(flatten)]
     sums: Sums,
 }
@@ -69,6 +78,13 @@ struct LimitRecord {
     max_concurrency: u32,
     /// Those of them that are never used.
     reserve: u32,
+}
+
+impl Record {
+    /// Whether it waits to take over from others.
+    pub(super) fn is_standby(&self) -> bool {
+        self.stage == STANDBY
+    }
 }
 
 /// Its queue: whether the host keeps up, and whether it is alive.
@@ -213,11 +229,13 @@ impl Shared {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at_ms: wall_ms() - age_ms,
-            stage: stage.name().to_owned(),
+            stage: self.stage_name(&stage).to_owned(),
             shard_total: stage.fleet().map(|fleet| fleet.total.get()),
             shards,
             topics,
             consumes,
+            through_ms: stage.fleet().and_then(|fleet| self.through_ms(fleet)),
+            noted_since_ms: self.noted_since_ms(),
             queue: QueueRecord { events: self.queue.len(), taken: self.queue.taken_total() },
             memory_bytes: used.map(|used| used.memory_bytes),
             cpu_ms: used.map(|used| used.cpu_ms),
@@ -282,14 +300,16 @@ pub(super) async fn cluster_stats(backplane: &dyn Backplane) -> Result<Bytes, Tr
 fn cluster(mut workers: Vec<Record>, jobs: BTreeMap<String, JobCounts>) -> Bytes {
     workers.sort_by_key(|worker| (worker.started_at_ms, worker.worker.clone()));
     let mut sums = Sums::default();
-    for worker in &workers {
+    // Those of a standby worker will be the bot's.
+    let active = || workers.iter().filter(|worker| !worker.is_standby());
+    for worker in active() {
         sums.add(&worker.sums);
     }
     sums.events_per_second = two_digits(sums.events_per_second);
     let total = Total {
         workers: workers.len(),
-        shards: workers.iter().map(|worker| worker.shards.len()).sum(),
-        shard_total: workers.iter().rev().find_map(|worker| worker.shard_total),
+        shards: active().map(|worker| worker.shards.len()).sum(),
+        shard_total: active().rev().find_map(|worker| worker.shard_total),
         sums,
     };
     // Numbers and text can always be written.

@@ -38,7 +38,8 @@ pub const SHARD_EVENT_FATAL: u32 = 9;
 /// missing, data = {"guilds":…,"missing":["id",…],"missing_count":…}. Once for each READY.
 pub const SHARD_EVENT_GUILDS_COMPLETE: u32 = 10;
 
-/// A dispatch that came between RESUME and RESUMED.
+/// A dispatch that the bot may have got before: it came between RESUME and RESUMED, or with shards that took over from
+/// those of other processes.
 pub const SHARD_EVENT_FLAG_REPLAYED: u32 = 1;
 
 // The engine's numbers and the ABI's are the same.

@@ -11,7 +11,8 @@ use crate::protocol::Span;
 /// [`Event::shard_id`] of an event that is not about one shard.
 pub const NO_SHARD: u32 = u32::MAX;
 
-/// [`Event::flags`]: a dispatch that came between RESUME and RESUMED.
+/// [`Event::flags`]: a dispatch that the bot may have got before. It came between RESUME and RESUMED, or with shards
+/// that took over from others.
 pub const FLAG_REPLAYED: u32 = 1;
 
 /// What an event is about. The numbers are part of the ABI.

@@ -298,6 +298,13 @@ impl EventQueue {
         self.len() == 0
     }
 
+    /// When the oldest dispatch in the queue came, in nanoseconds since 1970.
+    pub fn oldest_ns(&self) -> Option<i64> {
+        let state = self.lock();
+        let oldest = state.events.iter().find(|event| event.kind == EventKind::Dispatch);
+        oldest.map(|event| event.received_ns)
+    }
+
     /// Events in the queue, by shard. Counted on demand, so that pushing and polling need not.
     pub fn events_of_shard(&self) -> HashMap<u32, usize> {
         let mut counts = HashMap::new();

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, trace, warn};
 
+use super::detour::Detour;
 use super::guild_patience::GuildPatience;
 use super::guilds::{GuildCounts, GuildIndex, Guilds, Loading};
 use super::machine::{
@@ -21,6 +22,7 @@ use super::machine::{
 use super::measure::Measure;
 use super::member_chunks::CollectedBytes;
 use super::members::{Act, MemberRequest, Members};
+use super::notes::Notes;
 use super::overlap::{Overlap, Side};
 use super::session::Session;
 use super::stage::{Dispatch, Stage};
@@ -57,6 +59,8 @@ pub(crate) enum Mail {
     Beat,
     /// Another set of shards comes to take over.
     Overlap(Arc<Overlap>),
+    /// Shards of other processes come to take over: note what is delivered.
+    Note(Arc<Notes>),
     /// The end.
     Stop(StopMode),
 }
@@ -94,8 +98,8 @@ pub(crate) struct Surroundings {
     pub(crate) events: Option<Arc<[Vec<u8>]>>,
     /// What follows how far the host comes with its events, if sessions are kept.
     pub(crate) progress: Option<Arc<Progress>>,
-    /// The other set of shards, while the bot is resharded, and this shard's side of it.
-    pub(crate) overlap: Option<(Arc<Overlap>, Side)>,
+    /// What its events pass through on their way there, while another set of shards runs.
+    pub(crate) detour: Option<Detour>,
     /// Where its snapshots go.
     pub(crate) status: Arc<ShardStatus>,
     /// Its guilds; not empty when it goes on with a session.
@@ -368,13 +372,14 @@ impl Driver {
     /// Moves the staged dispatches into the queue, or notes that it is full.
     fn flush(&mut self) {
         if !self.stage.is_empty() {
-            let Surroundings { queue, overlap, .. } = &mut self.surroundings;
-            let blocked = !match overlap {
+            let Surroundings { queue, detour, .. } = &mut self.surroundings;
+            let blocked = !match detour {
                 None => queue.push(self.stage.batch()),
-                Some((overlap, side)) => overlap.push(*side, self.stage.batch()),
+                Some(detour) => detour.push(self.stage.batch()),
             };
-            if overlap.as_ref().is_some_and(|(overlap, side)| overlap.is_over(*side)) {
-                *overlap = None;
+            // Nothing is left that came before.
+            if !blocked && detour.as_ref().is_some_and(|it| it.is_over(self.clock.wall_ns)) {
+                *detour = None;
             }
             if blocked != self.blocked {
                 self.blocked = blocked;
@@ -388,9 +393,9 @@ impl Driver {
 
     /// Moves the staged dispatches into the queue, however full it is.
     fn push_anyway(&mut self) {
-        match &self.surroundings.overlap {
+        match &self.surroundings.detour {
             None => self.surroundings.queue.push_anyway(self.stage.batch()),
-            Some((overlap, side)) => overlap.push_anyway(*side, self.stage.batch()),
+            Some(detour) => detour.push_anyway(self.stage.batch()),
         }
     }
 
@@ -467,7 +472,26 @@ impl Driver {
                 // What was received before goes as it did before.
                 self.flush();
                 overlap.join();
-                self.surroundings.overlap = Some((overlap, Side::Old));
+                if let Some(Detour::Note(notes)) = &self.surroundings.detour {
+                    notes.void();
+                }
+                self.surroundings.detour = Some(Detour::Overlap(overlap, Side::Old));
+                return;
+            }
+            Mail::Note(notes) => {
+                self.flush();
+                let now_ns = wall_clock_ns();
+                let is_free = match &self.surroundings.detour {
+                    None | Some(Detour::Note(_)) => true,
+                    Some(detour) => !self.blocked && detour.is_over(now_ns),
+                };
+                // Two sets at a time are enough.
+                if is_free {
+                    notes.join(now_ns);
+                    self.surroundings.detour = Some(Detour::Note(notes));
+                } else {
+                    notes.void();
+                }
                 return;
             }
             Mail::Stop(mode) => {
@@ -656,8 +680,7 @@ impl Driver {
 
     /// Whether the host hears of this shard's own affairs.
     fn speaks(&self) -> bool {
-        let overlap = self.surroundings.overlap.as_ref();
-        overlap.is_none_or(|(overlap, side)| overlap.speaks(*side))
+        self.surroundings.detour.as_ref().is_none_or(Detour::speaks)
     }
 
     /// Takes note of a dispatch about guilds.
@@ -681,12 +704,14 @@ impl Driver {
         let event = guilds_event(self.shard_id, self.guild_counts.guilds, missing);
         self.guild_counts = guilds.counts();
         drop(guilds);
-        if self.speaks() {
-            if let Some(missing) = usize::try_from(event.status).ok().filter(|it| *it > 0) {
-                self.surroundings.owner.missed_guilds(self.shard_id, missing);
-            }
-            self.surroundings.queue.push_own(event);
+        if let Some(detour) = self.surroundings.detour.as_ref().filter(|it| !it.speaks()) {
+            detour.keep(event);
+            return;
         }
+        if let Some(missing) = usize::try_from(event.status).ok().filter(|it| *it > 0) {
+            self.surroundings.owner.missed_guilds(self.shard_id, missing);
+        }
+        self.surroundings.queue.push_own(event);
     }
 
     /// Waits for the goodbyes of all sockets.

@@ -6,15 +6,18 @@
 
 mod backoff;
 mod cause;
+pub(crate) mod detour;
 pub(crate) mod driver;
 mod guild_patience;
 mod guilds;
 mod heartbeat;
+pub(crate) mod hold;
 mod limiter;
 mod machine;
 mod measure;
 mod member_chunks;
 mod members;
+pub(crate) mod notes;
 pub(crate) mod overlap;
 mod session;
 mod stage;

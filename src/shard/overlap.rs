@@ -18,7 +18,8 @@ use super::guilds::ids_of_ready;
 use crate::queue::{Event, EventKind, EventQueue, Frame, WeakFrame};
 
 /// Dispatches that answer what one session asked for; nobody else gets them.
-const ANSWERS: [&[u8]; 3] = [b"GUILD_MEMBERS_CHUNK", b"SOUNDBOARD_SOUNDS", b"RATE_LIMITED"];
+pub(super) const ANSWERS: [&[u8]; 3] =
+    [b"GUILD_MEMBERS_CHUNK", b"SOUNDBOARD_SOUNDS", b"RATE_LIMITED"];
 
 /// Which set a shard belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -411,14 +412,14 @@ enum Place {
 }
 
 /// What an event says, in short. The same payload of two sessions differs in its sequence number only.
-fn content(event: &Event) -> u64 {
+pub(super) fn content(event: &Event) -> u64 {
     let mut hasher = DefaultHasher::new();
     (event.name(), event.data()).hash(&mut hasher);
     hasher.finish()
 }
 
 /// The event in memory of its own: it may be held for long, and its frame may be large.
-fn copy(event: &Event) -> Event {
+pub(super) fn copy(event: &Event) -> Event {
     debug_assert_eq!(event.kind, EventKind::Dispatch);
     let text = [event.name(), event.data()].concat();
     let (name, data) = (0..event.name().len(), event.name().len()..text.len());

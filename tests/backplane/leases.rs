@@ -26,6 +26,7 @@ use crate::host::{Host, config, simulator};
 
 on_every_backplane!(
     shares_follow_who_comes_and_goes,
+    what_was_taken_comes_nowhere_else,
     the_shards_of_a_killed_process_go_on_elsewhere,
     who_wakes_too_late_delivers_nothing,
     two_with_the_same_shards_are_found_out,
@@ -161,6 +162,35 @@ async fn shares_follow_who_comes_and_goes(backend: Backend) {
     for host in &mut hosts[..2] {
         host.stop(StopMode::Abort).await;
     }
+}
+
+/// With `at_most_once` an event that a host has taken does not come again, not even flagged, wherever its shard goes
+/// on.
+async fn what_was_taken_comes_nowhere_else(backend: Backend) {
+    let simulator = simulator(options());
+    let traffic = tokio::spawn(simulator.traffic());
+    let start = || {
+        let keys = json!({"shards": "lease", "delivery": "at_most_once", "lease_ttl_s": TTL_S});
+        backend.start(&simulator, keys)
+    };
+    let mut hosts = vec![start()];
+    until_shared_out(&mut hosts).await;
+    hosts.push(start());
+    until_shared_out(&mut hosts).await;
+    let mut leaver = hosts.remove(0);
+    leaver.stop(StopMode::Resumable).await;
+    until_shared_out(&mut hosts).await;
+    simulator.set_traffic(0.0).expect("a rate");
+    traffic.abort();
+    hosts.push(leaver);
+    assert_all_came(&simulator, &mut hosts).await;
+    let mut taken = BTreeSet::new();
+    for told in hosts.iter().flat_map(|host| &host.told) {
+        let Some(number) = told.number() else { continue };
+        assert!(taken.insert((told.shard_id, number)), "shard {}: {number} twice", told.shard_id);
+    }
+    assert_eq!(identifies(&simulator), u64::from(SHARDS), "every move was a resume");
+    hosts[0].stop(StopMode::Abort).await;
 }
 
 /// All hosts together got everything, and nothing twice without a flag.

@@ -21,6 +21,7 @@ mod operator;
 mod outages;
 mod proxy;
 mod sessions;
+mod standby;
 #[path = "../client/temp_file.rs"]
 #[allow(dead_code, reason = "others use the rest")]
 mod temp_file;

@@ -54,6 +54,9 @@ pub(crate) struct Worker {
     pub(crate) version: String,
     pub(crate) started_at_ms: i64,
     pub(crate) stage: String,
+    /// The number of shards of the bot, as far as it knows.
+    #[serde(default)]
+    pub(crate) shard_total: Option<u32>,
     pub(crate) shards: Vec<Shard>,
     #[serde(default)]
     pub(crate) topics: Vec<String>,
@@ -67,9 +70,17 @@ pub(crate) struct Worker {
     pub(crate) cpu_ms: Option<u64>,
     #[serde(default)]
     pub(crate) session_start_limit: Option<Limit>,
+    /// Up to when its host has taken all that Discord had sent, in milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) through_ms: Option<i64>,
+    /// Since when it notes what it delivers, for those that are to take over.
+    #[serde(default)]
+    pub(crate) noted_since_ms: Option<i64>,
     pub(crate) guilds: u64,
     #[serde(default)]
     pub(crate) members: u64,
+    #[serde(default)]
+    pub(crate) unavailable: u64,
     pub(crate) events_per_second: f64,
 }
 
@@ -200,12 +211,15 @@ impl View {
         Ok(view)
     }
 
+    /// Those that run the bot, and do not wait to take over from others.
+    pub(crate) fn active(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.iter().filter(|worker| !worker.is_standby())
+    }
+
     /// Every shard of the bot, with who runs it: nobody, one worker, or more while one takes over.
     pub(crate) fn shards(&self) -> Vec<Vec<(&Worker, &Shard)>> {
-        let all = self
-            .workers
-            .iter()
-            .flat_map(|worker| worker.shards.iter().map(move |shard| (worker, shard)));
+        let all =
+            self.active().flat_map(|worker| worker.shards.iter().map(move |shard| (worker, shard)));
         let mut found: BTreeMap<u32, Vec<(&Worker, &Shard)>> = BTreeMap::new();
         for (worker, shard) in all {
             found.entry(shard.shard).or_default().push((worker, shard));
@@ -230,6 +244,11 @@ impl Worker {
     /// What people call it.
     pub(crate) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.id)
+    }
+
+    /// Whether it waits to take over from others.
+    pub(crate) fn is_standby(&self) -> bool {
+        self.stage == "standby"
     }
 
     /// The mean and the highest latency of its shards.

@@ -17,7 +17,7 @@ use shardwright::queue::{EventKind, FLAG_REPLAYED, PollError};
 use shardwright::shard::StopMode;
 use shardwright::transport::Tcp;
 use shardwright::{Client, Config};
-use shardwright_sim::{Options, Server, Simulator};
+use shardwright_sim::{Options, Rule, Server, Simulator, ViolationRecord};
 
 /// Patience with bots that have received something; only reached by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,10 +93,15 @@ struct World {
 impl World {
     /// Eight shards, and as many workers as the arguments say.
     async fn new(arguments: &[&str]) -> Self {
+        Self::of(8, arguments).await
+    }
+
+    /// So many shards.
+    async fn of(shards: u32, arguments: &[&str]) -> Self {
         let options = Options {
             guilds: 40,
             members_per_guild: 5,
-            recommended_shards: 8,
+            recommended_shards: shards,
             max_concurrency: 8,
             events_per_second: 200.0,
             ledger_entries: 1_000_000,
@@ -106,20 +111,48 @@ impl World {
         let server = simulator.bind().await.expect("a free port");
         let directory = tempfile::tempdir().expect("a directory");
         fs::create_dir(directory.path().join("taken")).expect("a directory");
-        let mut cluster = Self::program(&simulator, &server, directory.path())
-            .args(["cluster", "--directory"])
-            .arg(directory.path().join("c"))
-            .args(arguments)
-            .arg("--")
-            .args(bot_command())
-            .stdout(Stdio::piped())
+        let mut cluster = Self::cluster(&simulator, &server, directory.path(), arguments)
             .spawn()
             .expect("it starts");
         let lines = BufReader::new(cluster.stdout.take().expect("a pipe")).lines();
         let server = Some(server);
         let mut world = Self { simulator, server, directory, cluster, lines, seen: Vec::new() };
-        world.line("8 of 8 shards are ready");
+        world.line(&format!("{shards} of {shards} shards are ready"));
         world
+    }
+
+    /// `shardwright cluster`.
+    fn cluster(
+        simulator: &Simulator,
+        server: &Server,
+        directory: &Path,
+        arguments: &[&str],
+    ) -> Command {
+        let mut program = Self::program(simulator, server, directory);
+        program
+            .args(["cluster", "--directory"])
+            .arg(directory.join("c"))
+            .args(arguments)
+            .arg("--")
+            .args(bot_command())
+            .stdout(Stdio::piped());
+        program
+    }
+
+    /// Another one in the same directory.
+    fn start(&self, arguments: &[&str]) -> Child {
+        let server = self.server.as_ref().expect("it runs");
+        Self::cluster(&self.simulator, server, self.directory.path(), arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts")
+    }
+
+    /// The next one, with two workers, after one that was killed.
+    fn another(&mut self) {
+        self.cluster = self.start(&["--workers", "2"]);
+        self.lines = BufReader::new(self.cluster.stdout.take().expect("a pipe")).lines();
+        self.seen.clear();
     }
 
     fn program(simulator: &Simulator, server: &Server, directory: &Path) -> Command {
@@ -146,17 +179,24 @@ impl World {
         }
     }
 
-    /// `shardwright deploy`.
+    /// `shardwright deploy`, to its end.
     fn deploy(&self, arguments: &[&str], command: &[String]) -> Output {
+        self.deploying(arguments, command).output().expect("it starts")
+    }
+
+    /// `shardwright deploy`.
+    fn deploying(&self, arguments: &[&str], command: &[String]) -> Command {
         let server = self.server.as_ref().expect("it runs");
-        Self::program(&self.simulator, server, self.directory.path())
+        let mut program = Self::program(&self.simulator, server, self.directory.path());
+        program
             .args(["deploy", "--directory"])
             .arg(self.directory.path().join("c"))
             .args(arguments)
             .args((!command.is_empty()).then_some("--"))
             .args(command)
-            .output()
-            .expect("it starts")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        program
     }
 
     /// The processes of the workers, as the cluster keeps them.
@@ -321,32 +361,123 @@ async fn a_broken_bot_is_braked() {
 async fn a_cluster_that_was_killed_leaves_nothing_behind() {
     let mut world = World::new(&["--workers", "2"]).await;
     let left = world.pids();
-    let server = world.server.as_ref().expect("it runs");
-    let another = |world: &World| {
-        World::program(&world.simulator, server, world.directory.path())
-            .args(["cluster", "--workers", "2", "--directory"])
-            .arg(world.directory.path().join("c"))
-            .arg("--")
-            .args(bot_command())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts")
-    };
-    let refused = another(&world).wait_with_output().expect("it ends");
+    let refused = world.start(&["--workers", "2"]).wait_with_output().expect("it ends");
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("a cluster runs in"), "{why}");
 
     world.cluster.kill().expect("it runs");
     world.cluster.wait().expect("it ends");
-    let mut next = another(&world);
-    world.lines = BufReader::new(next.stdout.take().expect("a pipe")).lines();
-    world.seen.clear();
-    world.cluster = next;
+    world.another();
     world.line("left 2 workers behind");
     world.line("8 of 8 shards are ready");
     let runs = |pid: &Pid| began_at(pid.as_raw().cast_unsigned()).is_some();
     assert!(!left.iter().any(runs), "they have ended");
     assert_eq!(world.identifies(), 8, "all have resumed");
+    world.end().await;
+}
+
+/// What a deploy said that was not done.
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The process of which a line says that it started.
+fn started(line: &str) -> Pid {
+    let pid = line.split("pid ").nth(1).and_then(|rest| rest.split(',').next()).expect(line);
+    Pid::from_raw(pid.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_number_of_shards_loses_nothing() {
+    let mut world = World::of(4, &["--workers", "2"]).await;
+    let mut identifies = 4;
+    for (shards, workers, total) in [("8", "3", 8), ("4", "2", 4)] {
+        let output = world.deploy(&["--shards", shards, "--workers", workers], &[]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        assert!(told.contains(&format!("0 shards resumed, {shards} identified")), "{told}");
+        assert_eq!(world.pids().len().to_string(), workers);
+        identifies += total;
+        assert_eq!(world.identifies(), identifies);
+    }
+    let twice = world.taken().values().filter(|times| times.len() > 1).count();
+    assert_eq!(twice, 0, "they were noted");
+    // They are workers like any others now.
+    let output = world.deploy(&["--shards", "auto", "--workers", "4"], &[]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.trim_end().ends_with("4 shards resumed, 0 identified"), "{output:?}");
+    let pids = world.pids();
+    kill(pids[1], Signal::SIGKILL).expect("it runs");
+    world.line("worker 1 was ended by SIGKILL; it is started again");
+    world.line("4 of 4 shards are ready");
+    assert_eq!(world.identifies(), identifies);
+    // Processes that start together ask for /gateway/bot together.
+    let is_grave = |violation: &ViolationRecord| violation.rule != Rule::RestLimitExceeded;
+    let grave: Vec<_> = world.simulator.violations().into_iter().filter(is_grave).collect();
+    assert!(grave.is_empty(), "{grave:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_number_of_shards_is_undone_when_it_does_not_come_up() {
+    let mut world = World::new(&["--workers", "2"]).await;
+    let before = world.pids();
+    let broken = ["sh".to_owned(), "-c".to_owned(), "exit 3".to_owned()];
+    let why = refusal(&world.deploy(&["--shards", "4"], &broken));
+    assert!(why.contains("the new worker 0 ended; the new workers have stopped"), "{why}");
+    world.line("the others go on");
+    assert_eq!((world.pids(), world.identifies()), (before.clone(), 8));
+
+    // One of the new ones is killed amid it.
+    let deploy = world.deploying(&["--shards", "4"], &[]).spawn().expect("it starts");
+    let line = world.line("shards 2-3/4");
+    kill(started(&line), Signal::SIGKILL).expect("it runs");
+    let why = refusal(&deploy.wait_with_output().expect("it ends"));
+    assert!(why.contains("the new worker 1 ended; the new workers have stopped"), "{why}");
+    assert_eq!(world.pids(), before);
+
+    // Nothing is begun that the day has not enough session starts for, or that cannot be.
+    let identifies = world.identifies();
+    for (shards, told) in
+        [("990", "990 shards take 990 session starts"), ("1", "more than 1 shards")]
+    {
+        let why = refusal(&world.deploy(&["--shards", shards], &[]));
+        assert!(why.contains(told), "{why}");
+    }
+    assert_eq!((world.pids(), world.identifies()), (before, identifies));
+    assert_eq!(world.end().await, 0, "none came twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_old_worker_had_not_finished_comes_from_the_new_ones() {
+    let mut world = World::of(4, &["--workers", "2", "--stop-timeout", "2"]).await;
+    let pids = world.pids();
+    let deploy = world.deploying(&["--shards", "8"], &[]).spawn().expect("it starts");
+    world.line("those that run stop");
+    kill(pids[0], Signal::SIGSTOP).expect("it runs");
+    world.line("not all have finished what they had");
+    let output = deploy.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(world.identifies(), 4 + 8);
+    assert!(world.end().await > 0, "what was held came flagged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_killed_amid_a_reshard_goes_on_as_before() {
+    let mut world = World::new(&["--workers", "2"]).await;
+    let deploy = world.deploying(&["--shards", "4"], &[]).spawn().expect("it starts");
+    world.line("shards 2-3/4");
+    while world.pids().len() < 4 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.cluster.kill().expect("it runs");
+    world.cluster.wait().expect("it ends");
+    let why = refusal(&deploy.wait_with_output().expect("it ends"));
+    assert!(why.contains("the cluster ended before it was done"), "{why}");
+    world.another();
+    world.line("left 4 workers behind");
+    world.line("8 of 8 shards are ready");
+    assert_eq!(world.pids().len(), 2);
     world.end().await;
 }

@@ -90,6 +90,8 @@ class Client:
         sessions: Optional[str] = None,
         delivery: Optional[Literal["at_most_once", "at_least_once"]] = None,
         backplane: Optional[str] = None,
+        worker_name: Optional[str] = None,
+        standby: Optional[str] = None,
         lease_ttl_s: Optional[int] = None,
         store: Optional[str] = None,
         max_handlers: int = 256,
@@ -141,6 +143,8 @@ class Client:
             "sessions": sessions,
             "delivery": delivery,
             "backplane": backplane,
+            "worker_name": worker_name,
+            "standby": standby,
             "lease_ttl_s": lease_ttl_s,
             "store": store,
         }

@@ -16,6 +16,7 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::rollout::Told;
+use super::settings::ShardCount;
 use super::status::ClusterStatus;
 
 /// What a cluster says at last: how its workers are, if that was asked.
@@ -37,6 +38,9 @@ pub(crate) enum Wish {
         command: Option<Vec<String>>,
         /// Another number of workers.
         workers: Option<u32>,
+        /// Another number of shards.
+        #[serde(default)]
+        shards: Option<ShardCount>,
     },
     /// Restart one worker, by its name.
     Restart { worker: String },

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shardwright::Config;
+use shardwright::client::StandbyWord;
 use shardwright::process::host_name;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::layout::Range;
 use crate::view::{self, Queue, Shard, View, Worker as Seen};
@@ -19,13 +20,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Patience with a worker that is not to be seen any more. What it said last stays to be seen for ten seconds.
 const MISSING: Duration = Duration::from_secs(5);
 
-/// What the backplane says of the workers.
+/// Patience with a backplane that is to say something.
+const SAY: Duration = Duration::from_secs(2);
+
+/// What the backplane says of the workers, and what they are told there.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct News(Arc<Mutex<Newest>>);
 
 #[derive(Debug, Default)]
 struct Newest {
     workers: Vec<Seen>,
+    /// What they are told again and again.
+    word: Option<StandbyWord>,
     /// Since when the backplane has answered every time. Who is not there may have come too late otherwise.
     since: Option<Instant>,
 }
@@ -42,10 +48,23 @@ impl News {
         tokio::spawn(async move {
             loop {
                 told.note(observer.cluster_stats().await.ok().as_deref());
+                if let Some(word) = told.word() {
+                    // It is said again.
+                    let _ = timeout(SAY, observer.tell_workers(&word)).await;
+                }
                 sleep(LOOK_EVERY).await;
             }
         });
         Ok(news)
+    }
+
+    /// Tells all workers something, again and again, until it is something else.
+    pub(crate) fn say(&self, word: Option<StandbyWord>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).word = word;
+    }
+
+    fn word(&self) -> Option<StandbyWord> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).word.clone()
     }
 
     fn note(&self, stats: Option<&[u8]>) {
@@ -67,11 +86,46 @@ pub(crate) struct Health {
     name: String,
     host: String,
     range: Range,
+    /// Whether it comes up beside others, to take over from them.
+    may_stand_by: bool,
     started_at_ms: i64,
     /// When it was to be seen last.
     seen_at: Option<Instant>,
     /// How many events it had taken, and when that was another number.
     taken: (u64, Instant),
+    /// What it said last.
+    report: Option<Report>,
+}
+
+/// What a worker said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// What it is called by programs.
+    pub(crate) worker: String,
+    /// It waits to take over from others.
+    pub(crate) is_standby: bool,
+    /// Up to when its host has taken all that Discord had sent, in milliseconds since 1970.
+    pub(crate) through_ms: Option<i64>,
+    /// Since when it notes what it delivers.
+    pub(crate) noted_since_ms: Option<i64>,
+    /// Guilds that have not come, or are away.
+    pub(crate) unavailable: u64,
+    /// Why Discord refuses a shard of it for good.
+    pub(crate) fatal: Option<String>,
+}
+
+impl Report {
+    fn of(seen: &Seen) -> Self {
+        let fatal = seen.shards.iter().find(|shard| shard.state == "fatal");
+        Self {
+            worker: seen.id.clone(),
+            is_standby: seen.is_standby(),
+            through_ms: seen.through_ms,
+            noted_since_ms: seen.noted_since_ms,
+            unavailable: seen.unavailable,
+            fatal: fatal.map(|shard| shard.last_error.clone().unwrap_or_default()),
+        }
+    }
 }
 
 /// What can be told of it.
@@ -94,7 +148,7 @@ pub(crate) enum Sign {
 
 impl Health {
     /// Of a worker that starts now.
-    pub(crate) fn new(name: &str, range: Range) -> Self {
+    pub(crate) fn new(name: &str, range: Range, may_stand_by: bool) -> Self {
         // Its own clock is this machine's, too.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_at_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(0);
@@ -102,10 +156,17 @@ impl Health {
             name: name.to_owned(),
             host: host_name(),
             range,
+            may_stand_by,
             started_at_ms,
             seen_at: None,
             taken: (0, Instant::now()),
+            report: None,
         }
+    }
+
+    /// What it said last, if it has said anything.
+    pub(crate) fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
     }
 
     /// What can be told now of one that may take nothing for so long.
@@ -132,6 +193,7 @@ impl Health {
             };
         };
         self.seen_at = Some(now);
+        self.report = Some(Report::of(report));
         let Queue { events, taken } = report.queue;
         if events == 0 || taken != self.taken.0 {
             self.taken = (taken, now);
@@ -156,11 +218,17 @@ impl Health {
         report.name() == self.name
             && report.host == self.host
             && report.started_at_ms + SLACK_MS >= self.started_at_ms
+            && if self.may_stand_by {
+                report.is_standby() || report.shard_total == Some(self.range.total)
+            } else {
+                !report.is_standby()
+            }
     }
 
     /// Whether it runs what it was started for.
     fn has_its_shards(&self, report: &Seen) -> bool {
-        report.shards.iter().all(|shard| self.range.contains(shard.shard))
+        report.shard_total.is_none_or(|total| total == self.range.total)
+            && report.shards.iter().all(|shard| self.range.contains(shard.shard))
     }
 }
 
@@ -193,7 +261,7 @@ mod tests {
     }
 
     fn health() -> Health {
-        Health::new("worker 1", Range { from: 2, to: 3, total: 4 })
+        Health::new("worker 1", Range { from: 2, to: 3, total: 4 }, false)
     }
 
     const PATIENT: Duration = Duration::from_secs(3_600);
@@ -214,6 +282,7 @@ mod tests {
             |worker| worker["name"] = Value::Null,
             |worker| worker["host"] = json!("another"),
             |worker| worker["started_at_ms"] = json!(1),
+            |worker| worker["stage"] = json!("standby"),
         ] {
             assert_eq!(health().look(&stats(change), PATIENT), Sign::Silent);
         }
@@ -224,6 +293,22 @@ mod tests {
         let told = health().look(&stats(|worker| worker["shards"][0]["shard"] = json!(1)), PATIENT);
         let Sign::Hung(why) = told else { panic!("{told:?}") };
         assert!(why.starts_with("runs shards 1,3 and not 2-3/4: leave `shards` out"), "{why}");
+    }
+
+    /// Both sets have a worker of each name, and one of the other may start later.
+    #[test]
+    fn who_takes_over_is_not_taken_for_who_runs() {
+        let mut health = Health::new("worker 1", Range { from: 2, to: 3, total: 8 }, true);
+        let of_other_set = stats(|worker| worker["shard_total"] = json!(4));
+        for not_known in [stats(|_| {}), of_other_set] {
+            assert_eq!(health.look(&not_known, PATIENT), Sign::Silent);
+        }
+        let waits = stats(|worker| worker["stage"] = json!("standby"));
+        assert!(matches!(health.look(&waits, PATIENT), Sign::Ready { .. }));
+        assert_eq!(health.report().map(|report| report.is_standby), Some(true));
+        let has_taken_over = stats(|worker| worker["shard_total"] = json!(8));
+        assert!(matches!(health.look(&has_taken_over, PATIENT), Sign::Ready { .. }));
+        assert_eq!(health.report().map(|report| report.is_standby), Some(false));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod layout;
 mod leftovers;
 mod log_file;
 mod place;
+mod reshard;
 mod rollout;
 mod settings;
 mod status;
@@ -21,13 +22,15 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use shardwright::client::GatewayInfo;
 use shardwright::{Config, ErrorKind};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tokio::runtime::Handle;
 
 use self::control::{Control, Request};
 pub(crate) use self::control::{Wish, ask};
@@ -37,9 +40,10 @@ use self::leftovers::Leftovers;
 use self::log_file::LogFile;
 pub(crate) use self::log_file::path_of as log_path;
 use self::place::{Place, Spec};
+use self::reshard::Reshard;
 use self::rollout::{Outcome, Patience, Rollout, Teller, Told, Turn};
 pub(crate) use self::settings::Arguments;
-use self::settings::{Settings, ShardCount};
+use self::settings::{Settings, ShardCount, WorkerCount, shard_count};
 pub(crate) use self::status::ClusterStatus;
 use self::worker::Output;
 use crate::dashboard::Server;
@@ -61,6 +65,10 @@ const STARTS_PER_DAY: u32 = 1_000;
 /// Their shards resume: that costs no session start, and no event is lost. With COMMAND they run another program
 /// from then on, with --workers there are more or fewer of them. When one does not get ready, all go back to what
 /// ran before.
+///
+/// With --shards the bot gets another number of shards: new workers come up beside those that run, which takes a
+/// session start for each shard, and take over from all of them at once. No event is lost; what may have been
+/// delivered before is flagged as replayed.
 #[derive(Debug, Args)]
 pub(crate) struct DeployArguments {
     /// The directory of the cluster
@@ -69,6 +77,9 @@ pub(crate) struct DeployArguments {
     /// Another number of processes
     #[arg(long)]
     workers: Option<u32>,
+    /// Another number of shards, or what Discord recommends by now
+    #[arg(long, value_name = "auto|N", value_parser = shard_count)]
+    shards: Option<ShardCount>,
     /// Another program and its arguments
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -76,9 +87,9 @@ pub(crate) struct DeployArguments {
 
 /// Has a running cluster restart its workers, and waits until that is done.
 pub(crate) fn deploy(arguments: DeployArguments) -> anyhow::Result<()> {
-    let DeployArguments { directory, workers, command } = arguments;
+    let DeployArguments { directory, workers, shards, command } = arguments;
     let command = (!command.is_empty()).then_some(command);
-    let wish = Wish::Deploy { command, workers };
+    let wish = Wish::Deploy { command, workers, shards };
     ask(&std::path::absolute(directory)?, &wish, |line| println!("{line}")).map(drop)
 }
 
@@ -123,7 +134,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(address) => Some(open_dashboard(address, &settings).await?),
         None => None,
     };
-    let cluster = Cluster::new(settings, token, layout, starts_per_day, news);
+    let cluster = Cluster::new(settings, config, token, layout, starts_per_day, news);
     let cluster = tokio::task::spawn_blocking(move || cluster.run(&control));
     if let Some(dashboard) = dashboard {
         // What becomes of it is no reason to stop the bot.
@@ -161,11 +172,13 @@ fn check_command<T: AsRef<str>>(
 enum Event {
     Signal(i32),
     Request(Request),
+    /// What Discord says, for a wish that depends on it.
+    Answer(Wish, Teller, Result<GatewayInfo, shardwright::Error>),
 }
 
 /// What is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Goal {
+pub(crate) struct Goal {
     command: Arc<[OsString]>,
     layout: Layout,
 }
@@ -173,6 +186,7 @@ struct Goal {
 /// The workers.
 struct Cluster {
     settings: Settings,
+    config: Config,
     token: String,
     /// What runs, or is to run when the rollout is done, and what ran before that.
     goal: Goal,
@@ -181,6 +195,7 @@ struct Cluster {
     news: News,
     places: Vec<Place>,
     rollout: Option<Rollout>,
+    reshard: Option<Reshard>,
     /// Shards that were ready when that was said last, and when.
     told_ready: (u32, Instant),
     leftovers: Leftovers,
@@ -189,6 +204,7 @@ struct Cluster {
 impl Cluster {
     fn new(
         settings: Settings,
+        config: Config,
         token: String,
         layout: Layout,
         starts_per_day: u32,
@@ -200,19 +216,21 @@ impl Cluster {
             before: goal.clone(),
             leftovers: Leftovers::of(&settings.directory),
             settings,
+            config,
             token,
             starts_per_day,
             news,
             places: Vec::new(),
             rollout: None,
+            reshard: None,
             told_ready: (0, Instant::now()),
         };
-        cluster.places = cluster.specs(&goal).map(Place::new).collect();
+        cluster.places = cluster.specs(&goal, None).map(Place::new).collect();
         cluster
     }
 
-    /// What the workers of a goal are started with.
-    fn specs(&self, goal: &Goal) -> impl Iterator<Item = Spec> + use<> {
+    /// What the workers of a goal are started with; if they come up beside others, they wait by that name.
+    fn specs(&self, goal: &Goal, standby: Option<String>) -> impl Iterator<Item = Spec> + use<> {
         let Goal { command, layout } = goal.clone();
         let width = (layout.workers - 1).to_string().len();
         let env: Arc<[_]> = self.settings.env_of_workers().into();
@@ -227,6 +245,7 @@ impl Cluster {
                 label: format!("worker {number:<width$}"),
                 log: open_log(&log_path(&directory, &format!("worker {number}")), max_bytes),
             },
+            standby: standby.clone(),
             starts_per_day,
             is_paused: false,
         })
@@ -236,7 +255,8 @@ impl Cluster {
     fn run(mut self, control: &Control) -> anyhow::Result<()> {
         let (events, happened) = channel();
         signals(events.clone()).context("cannot wait for signals")?;
-        control.listen(move |request| drop(events.send(Event::Request(request))))?;
+        let asked = events.clone();
+        control.listen(move |request| drop(asked.send(Event::Request(request))))?;
         self.leftovers.stop(self.settings.stop_timeout);
         // A program that is not there is no reason to try for ever.
         for place in &mut self.places {
@@ -248,16 +268,22 @@ impl Cluster {
             match next(&happened)? {
                 Some(Event::Signal(SIGHUP)) if kill_at.is_none() => {
                     self.places.iter_mut().for_each(Place::release);
-                    self.begin_deploy(None, None, Teller(None));
+                    self.begin_deploy(None, self.goal.layout, Teller(None));
                 }
                 Some(Event::Request(Request { wish: Wish::Status, told })) => {
                     let _ = told.send(Told::Status(self.status()));
                 }
                 Some(Event::Request(Request { wish, told })) if kill_at.is_none() => {
-                    self.fulfil(wish, Teller(Some(told)));
+                    self.fulfil(wish, Teller(Some(told)), &events);
+                }
+                Some(Event::Answer(wish, teller, info)) if kill_at.is_none() => {
+                    self.begin_reshard(wish, teller, info);
                 }
                 Some(Event::Request(Request { told, .. })) => {
                     Teller(Some(told)).failed(format_args!("the cluster stops"));
+                }
+                Some(Event::Answer(_, teller, _)) => {
+                    teller.failed(format_args!("the cluster stops"));
                 }
                 Some(Event::Signal(SIGINT | SIGTERM)) if kill_at.is_none() => {
                     let seconds = self.settings.stop_timeout.as_secs();
@@ -268,17 +294,24 @@ impl Cluster {
                     if let Some(rollout) = self.rollout.take() {
                         rollout.give_up();
                     }
+                    if let Some(reshard) = self.reshard.take() {
+                        self.places.extend(reshard.give_up());
+                        self.news.say(None);
+                    }
                     self.places.iter_mut().for_each(Place::leave);
                 }
                 Some(Event::Signal(SIGINT | SIGTERM)) => kill_at = Some(Instant::now()),
                 Some(Event::Signal(_)) | None => {}
             }
-            for place in &mut self.places {
+            let new = self.reshard.iter_mut().flat_map(|reshard| &mut reshard.new);
+            for place in self.places.iter_mut().chain(new) {
                 place.look(&self.news, self.settings.hang_timeout);
             }
-            self.leftovers.note(self.places.iter().filter_map(Place::pid));
+            let new = self.reshard.iter().flat_map(|reshard| &reshard.new);
+            self.leftovers.note(self.places.iter().chain(new).filter_map(Place::pid));
             let Some(at) = kill_at else {
                 self.roll_on();
+                self.reshard_on();
                 self.tell_progress();
                 continue;
             };
@@ -305,16 +338,43 @@ impl Cluster {
         self.rollout = None;
     }
 
+    /// One step to another number of shards, if that is what is done.
+    fn reshard_on(&mut self) {
+        let Some(reshard) = &mut self.reshard else { return };
+        match reshard.step(&mut self.places, &self.news) {
+            Outcome::GoesOn => return,
+            Outcome::Done => self.goal = reshard.goal.clone(),
+            Outcome::Undone => {}
+        }
+        self.reshard = None;
+    }
+
     /// How the workers are.
     fn status(&self) -> ClusterStatus {
         let workers = self.places.iter().map(|it| (it.spec.name.clone(), it.status())).collect();
-        ClusterStatus { workers, rollout: self.rollout.as_ref().map(Rollout::text) }
+        let rollout = self.rollout.as_ref().map(Rollout::text);
+        ClusterStatus { workers, rollout: rollout.or(self.reshard.as_ref().map(Reshard::text)) }
     }
 
     /// Begins to do what is wished, if that can be.
-    fn fulfil(&mut self, wish: Wish, teller: Teller) {
+    fn fulfil(&mut self, wish: Wish, teller: Teller, events: &Sender<Event>) {
         match wish {
-            Wish::Deploy { command, workers } => self.begin_deploy(command, workers, teller),
+            Wish::Deploy { command, workers, shards: None } => {
+                let Layout { shards, workers: present } = self.goal.layout;
+                match Layout::new(shards, workers.unwrap_or(present)) {
+                    Ok(layout) => self.begin_deploy(command, layout, teller),
+                    Err(error) => teller.failed(format_args!("{error}")),
+                }
+            }
+            // That depends on what Discord says.
+            wish @ Wish::Deploy { .. } => {
+                let (config, events) = (self.config.clone(), events.clone());
+                Handle::current().spawn(async move {
+                    let info = crate::plan::ask(&config).await;
+                    // A cluster that has gone does nothing with it.
+                    let _ = events.send(Event::Answer(wish, teller, info));
+                });
+            }
             Wish::Restart { worker } | Wish::Unpause { worker } => {
                 self.begin_turn(&worker, false, teller);
             }
@@ -324,9 +384,14 @@ impl Cluster {
         }
     }
 
+    /// Whether something is changed already.
+    fn is_busy(&self) -> bool {
+        self.rollout.is_some() || self.reshard.is_some()
+    }
+
     /// Stops one worker, and starts it again unless it is to pause.
     fn begin_turn(&mut self, worker: &str, is_paused: bool, teller: Teller) {
-        if self.rollout.is_some() {
+        if self.is_busy() {
             return teller.failed(format_args!("{BUSY}"));
         }
         let Some(place) = self.places.iter().find(|place| place.spec.name == worker) else {
@@ -337,30 +402,94 @@ impl Cluster {
         self.rollout = Some(Rollout::new([turn], false, self.patience(), teller));
     }
 
+    /// How long workers may take.
     fn patience(&self) -> Patience {
         Patience { stop: self.settings.stop_timeout, ready: self.settings.ready_timeout }
     }
 
-    /// Begins to run another program or another number of workers, or the same ones anew.
-    fn begin_deploy(&mut self, command: Option<Vec<String>>, workers: Option<u32>, teller: Teller) {
-        let Layout { shards, workers: present } = self.goal.layout;
-        let layout = match Layout::new(shards, workers.unwrap_or(present)) {
-            Ok(layout) => layout,
-            Err(error) => return teller.failed(format_args!("{error}")),
-        };
-        if self.rollout.is_some() {
-            return teller.failed(format_args!("{BUSY}"));
+    /// What is to run, if that can be begun now; else that is told.
+    fn goal_of(
+        &self,
+        command: Option<Vec<String>>,
+        layout: Layout,
+        teller: Teller,
+    ) -> Option<(Goal, Teller)> {
+        if self.is_busy() {
+            teller.failed(format_args!("{BUSY}"));
+            return None;
         }
         if let Err(error) = check_command(command.iter().flatten(), &self.token) {
-            return teller.failed(format_args!("{error}"));
+            teller.failed(format_args!("{error}"));
+            return None;
         }
         let command: Arc<[OsString]> = match command {
             Some(command) => command.into_iter().map(OsString::from).collect(),
             None => Arc::clone(&self.goal.command),
         };
-        let goal = Goal { command, layout };
-        let turns = turns(&self.places, self.specs(&goal));
-        let workers = layout.workers;
+        Some((Goal { command, layout }, teller))
+    }
+
+    /// Begins to run the bot with another number of shards, if that can be.
+    fn begin_reshard(
+        &mut self,
+        wish: Wish,
+        teller: Teller,
+        info: Result<GatewayInfo, shardwright::Error>,
+    ) {
+        let Wish::Deploy { command, workers, shards } = wish else { return };
+        let info = match info {
+            Ok(info) => info,
+            Err(error) => return teller.failed(format_args!("{error}; nothing was changed")),
+        };
+        let shards = match shards {
+            Some(ShardCount::Fixed(shards)) => shards.get(),
+            Some(ShardCount::Auto) | None => info.shards,
+        };
+        let present = self.goal.layout;
+        let workers = workers.unwrap_or(match self.settings.workers {
+            each @ WorkerCount::ShardsEach(_) => each.of(shards),
+            WorkerCount::Fixed(_) => present.workers,
+        });
+        let layout = match Layout::new(shards, workers) {
+            Ok(layout) => layout,
+            Err(error) => return teller.failed(format_args!("{error}")),
+        };
+        if shards == present.shards {
+            return self.begin_deploy(command, layout, teller);
+        }
+        if let Some(place) = self.places.iter().find(|place| place.spec.is_paused) {
+            return teller.failed(format_args!(
+                "{} is paused, and its guilds with it; let it go on first",
+                place.spec.name
+            ));
+        }
+        let Some((goal, teller)) = self.goal_of(command, layout, teller) else { return };
+        let (limit, reserve) = (info.session_start_limit, self.config.budget_reserve);
+        if limit.remaining.saturating_sub(reserve) < shards {
+            return teller.failed(format_args!(
+                "{shards} shards take {shards} session starts; {} are left, of which {reserve} are kept in \
+                 reserve, until the limit resets in {:.1} h",
+                limit.remaining,
+                limit.reset_after as f64 / 3_600_000.0
+            ));
+        }
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let standby = format!("{}-to-{shards}-{}", present.shards, since_1970.as_millis());
+        let new = self.specs(&goal, Some(standby.clone())).map(Place::new).collect();
+        teller.line(format_args!(
+            "going from {} shards in {} workers to {shards} shards in {workers}",
+            present.shards, present.workers
+        ));
+        let concurrency = limit.max_concurrency;
+        let reshard = Reshard::new(goal, standby, new, concurrency, self.patience(), teller);
+        self.reshard = Some(reshard);
+    }
+
+    /// Begins to run another program or another number of workers, or the same ones anew.
+    fn begin_deploy(&mut self, command: Option<Vec<String>>, layout: Layout, teller: Teller) {
+        let Some((goal, teller)) = self.goal_of(command, layout, teller) else { return };
+        let Layout { shards, workers } = goal.layout;
+        let turns = turns(&self.places, self.specs(&goal, None));
         teller.line(format_args!("rolling over to {workers} workers with {shards} shards"));
         let can_undo = goal != self.goal;
         self.rollout = Some(Rollout::new(turns, can_undo, self.patience(), teller));
@@ -369,6 +498,9 @@ impl Cluster {
 
     /// Says how many shards are ready, when that has changed.
     fn tell_progress(&mut self) {
+        if self.reshard.is_some() {
+            return;
+        }
         let ready_of = |place: &Place| match place.sign() {
             Some(Sign::Starting(ready)) => *ready,
             Some(Sign::Ready { .. }) => place.spec.range.count(),
@@ -450,6 +582,7 @@ mod tests {
             command: Arc::new([]),
             env: Arc::new([]),
             output: Output { label: String::new(), log: None },
+            standby: None,
             starts_per_day: 1_000,
             is_paused: false,
         };

@@ -9,7 +9,7 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 
 use super::brake::{Brake, Restart};
-use super::health::{Health, News, Sign};
+use super::health::{Health, News, Report, Sign};
 use super::layout::Range;
 use super::say;
 use super::status::{PlaceStatus, What};
@@ -25,6 +25,8 @@ pub(crate) struct Spec {
     /// Variables that the cluster sets for all workers.
     pub(crate) env: Arc<[(String, String)]>,
     pub(crate) output: Output,
+    /// What it waits by to take over, if it is to come up beside others.
+    pub(crate) standby: Option<String>,
     /// Session starts of the bot a day.
     pub(crate) starts_per_day: u32,
     /// Whether nobody is to be started, until somebody wants it.
@@ -41,6 +43,8 @@ pub(crate) struct Place {
     state: State,
     /// How often somebody was started here.
     pub(crate) starts: u64,
+    /// Whether the last one had finished all that it had when it stopped.
+    has_ended_well: bool,
 }
 
 /// What there is in a place.
@@ -48,7 +52,7 @@ pub(crate) struct Place {
 enum State {
     Running {
         worker: Worker,
-        health: Health,
+        health: Box<Health>,
         sign: Sign,
     },
     /// It was told to stop.
@@ -72,6 +76,7 @@ impl Place {
             state: if spec.is_paused { State::Paused } else { State::Waiting(now) },
             spec,
             starts: 0,
+            has_ended_well: false,
         }
     }
 
@@ -81,11 +86,13 @@ impl Place {
     /// When there is no such program.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         self.starts += 1;
-        let Spec { name, range, command, env, output, .. } = &self.spec;
+        let Spec { name, range, command, env, output, standby, .. } = &self.spec;
         let mut env = env.to_vec();
         env.push(("SHARDWRIGHT_SHARDS".to_owned(), range.to_string()));
         env.push(("SHARDWRIGHT_WORKER".to_owned(), name.clone()));
-        let health = Health::new(name, *range);
+        // Said in any case: the cluster's own environment may have one.
+        env.push(("SHARDWRIGHT_STANDBY".to_owned(), standby.clone().unwrap_or_default()));
+        let health = Box::new(Health::new(name, *range, standby.is_some()));
         let worker = Worker::start(command, &env, output)
             .with_context(|| format!("cannot run {}", command[0].to_string_lossy()))?;
         say(format_args!("{} started, pid {}, shards {range}", output.label, worker.pid()));
@@ -112,6 +119,7 @@ impl Place {
             State::Leaving(worker) => {
                 if let Some(status) = worker.ended() {
                     say(format_args!("{} {}", self.spec.output.label, worker::told(status)));
+                    self.has_ended_well = status.success();
                     self.state = State::Stopped;
                 }
             }
@@ -126,8 +134,13 @@ impl Place {
 
     /// It ended, or did not start: says when it is started again.
     fn again(&mut self, how: &str, now: Instant) {
-        let Restart { wait, braked } = self.brake.ended(now);
         let name = &self.spec.output.label;
+        if self.spec.standby.is_some() {
+            say(format_args!("the new {name} {how}"));
+            self.state = State::Stopped;
+            return;
+        }
+        let Restart { wait, braked } = self.brake.ended(now);
         match braked {
             Some(lives) => say(format_args!(
                 "{name} {how}, for the {lives}th time within a minute of its start. The fault is in the \
@@ -167,6 +180,32 @@ impl Place {
         self.brake.release();
         if let State::Waiting(at) = &mut self.state {
             *at = Instant::now();
+        }
+    }
+
+    /// It has taken over, or will, and is started again like any other from now on.
+    pub(crate) fn stand_alone(&mut self) {
+        self.spec.standby = None;
+        if self.is_stopped() {
+            self.state = State::Waiting(Instant::now());
+        }
+    }
+
+    /// Whether it was told to stop, and ended with nothing left to do.
+    pub(crate) fn has_ended_well(&self) -> bool {
+        self.has_ended_well
+    }
+
+    /// Whether all of its shards are ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.sign(), Some(Sign::Ready { .. }))
+    }
+
+    /// What its worker last said, if there is one.
+    pub(crate) fn report(&self) -> Option<&Report> {
+        match &self.state {
+            State::Running { health, .. } => health.report(),
+            _ => None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The file that is read if it is there.
 const FILE: &str = "shardwright.toml";
@@ -216,13 +216,26 @@ fn read(named: Option<&Path>) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn shard_count(text: &str) -> Result<ShardCount, String> {
+/// What a flag says.
+///
+/// # Errors
+/// Says what it could be.
+pub(super) fn shard_count(text: &str) -> Result<ShardCount, String> {
     match text {
         "auto" => Ok(ShardCount::Auto),
         number => match number.parse() {
             Ok(number) => Ok(ShardCount::Fixed(number)),
             Err(_) => Err("`auto` or a number of shards".to_owned()),
         },
+    }
+}
+
+impl Serialize for ShardCount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(shards) => shards.serialize(serializer),
+        }
     }
 }
 

@@ -154,7 +154,7 @@ async fn carry_out(dashboard: &Arc<Dashboard>, id: u64, action: Action) -> Resul
             ask_cluster(dashboard, id, Wish::Unpause { worker }).await
         }
         Action::Deploy { workers } => {
-            ask_cluster(dashboard, id, Wish::Deploy { command: None, workers }).await
+            ask_cluster(dashboard, id, Wish::Deploy { command: None, workers, shards: None }).await
         }
         Action::Reshard { shards } => reshard(dashboard, id, shards).await,
         Action::Publish { topic, data } => {

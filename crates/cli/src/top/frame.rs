@@ -67,9 +67,14 @@ fn head(view: &View, shards: &[Cell<'_>], now_ms: i64) -> Vec<Line> {
         let text = "No worker of this bot is there: none runs with this backplane, or none with this token.";
         return vec![Line::new(Look::Bold, text)];
     }
+    let active = view.active().count();
+    let standby = match view.workers.len() - active {
+        0 => String::new(),
+        some => format!(" and {} on standby", thousands(some as u64)),
+    };
     let mut first = Line::new(
         Look::Bold,
-        format!("{}, {}: ", counted(view.workers.len(), "worker"), counted(shards.len(), "shard")),
+        format!("{}{standby}, {}: ", counted(active, "worker"), counted(shards.len(), "shard")),
     );
     let mut kinds: Vec<(Kind, usize)> = Vec::new();
     for kind in shards.iter().map(|cell| Kind::of(cell)) {
@@ -151,7 +156,7 @@ fn workers(view: &View, now_ms: i64) -> Vec<Line> {
                 worker.host.clone(),
                 worker.pid.to_string(),
                 age(now_ms.saturating_sub(worker.started_at_ms)),
-                shortened(&worker.ranges(), 24),
+                shortened(&shards_of(worker), 24),
                 format!("{ready}/{all}"),
                 thousands(worker.guilds),
                 rate(worker.events_per_second),
@@ -161,6 +166,15 @@ fn workers(view: &View, now_ms: i64) -> Vec<Line> {
         );
     }
     table.lines()
+}
+
+/// The shards of a worker. Those of one on standby are of another number.
+fn shards_of(worker: &Worker) -> String {
+    let ranges = worker.ranges();
+    match worker.shard_total {
+        Some(total) if worker.is_standby() => format!("{ranges}/{total} standby"),
+        _ => ranges,
+    }
 }
 
 /// All shards: as a table where that fits, else as a grid.
@@ -486,6 +500,20 @@ shard  state  guilds  members  events  latency  identifies  resumes  reconnects 
     0  ready   1,000   50,000  12,345    40 ms           0        1           0  bot-0";
         assert_eq!(drawn(&view, 120, None), expected);
         assert_eq!(drawn(&view, 120, Some(24)), expected);
+    }
+
+    #[test]
+    fn who_waits_to_take_over_is_shown_and_not_counted() {
+        let mut standby = worker("bot-0", 0..2, &[]);
+        standby["stage"] = json!("standby");
+        standby["shard_total"] = json!(2);
+        let text = drawn(&bot(1, &[worker("bot-0", 0..1, &[]), standby]), 120, None);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "1 worker and 1 on standby, 1 shard: 1 ready   14:13:20 UTC");
+        let rows: Vec<&str> = lines.iter().filter(|it| it.starts_with("bot-0")).copied().collect();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().any(|row| row.contains("0-1/2 standby")), "{text}");
+        assert_eq!(lines.last().map(|row| row.trim_start().starts_with("0  ready")), Some(true));
     }
 
     #[test]

@@ -72,7 +72,7 @@ def operator(node, prefix, directory):
     watching.line("shards in 2 processes")
     check("the API", [sys.executable, HERE / "api.py"], OPEN=url, CLOSED=f"http://127.0.0.1:{closed_port}",
           OPERATE=OPERATE, VIEW=VIEW, BOT_TOKEN=TOKEN)
-    watching.line("shard 0: ready -> ")
+    watching.line(r"shard \d+: ready -> ")
     watching.process.kill()
     for process in (closed, cluster, sim):
         if process.stop() not in (0, 143):

@@ -203,7 +203,12 @@ impl Health {
             return Sign::Hung(format!("has taken no event for {seconds} s, and {events} wait"));
         }
         let ready = u32::try_from(report.ready()).unwrap_or(u32::MAX);
-        if ready < self.range.count() {
+        let all = if self.has_resharded(report) {
+            u32::try_from(report.shards.len()).unwrap_or(u32::MAX)
+        } else {
+            self.range.count()
+        };
+        if ready < all {
             return Sign::Starting(ready);
         }
         let sum = |count: fn(&Shard) -> u64| report.shards.iter().map(count).sum();
@@ -227,8 +232,16 @@ impl Health {
 
     /// Whether it runs what it was started for.
     fn has_its_shards(&self, report: &Seen) -> bool {
-        report.shard_total.is_none_or(|total| total == self.range.total)
-            && report.shards.iter().all(|shard| self.range.contains(shard.shard))
+        let is_its = |shard: &Shard| self.range.contains(shard.shard);
+        let total = report.shard_total;
+        total.is_none_or(|total| total == self.range.total) && report.shards.iter().all(is_its)
+            || self.has_resharded(report)
+    }
+
+    /// Whether a worker that has all shards of the bot has changed their number by itself.
+    fn has_resharded(&self, report: &Seen) -> bool {
+        let has_all = self.range.count() == self.range.total;
+        has_all && report.shard_total.is_some_and(|total| total != self.range.total)
     }
 }
 
@@ -309,6 +322,15 @@ mod tests {
         let has_taken_over = stats(|worker| worker["shard_total"] = json!(8));
         assert!(matches!(health.look(&has_taken_over, PATIENT), Sign::Ready { .. }));
         assert_eq!(health.report().map(|report| report.is_standby), Some(false));
+    }
+
+    #[test]
+    fn who_runs_all_shards_may_reshard() {
+        let mut health = Health::new("worker 1", Range { from: 0, to: 3, total: 4 }, false);
+        let resharded = stats(|worker| worker["shard_total"] = json!(8));
+        assert_eq!(health.look(&resharded, PATIENT), Sign::Ready { identifies: 0, resumes: 2 });
+        let other = stats(|worker| worker["shards"][0]["shard"] = json!(4));
+        assert!(matches!(health.look(&other, PATIENT), Sign::Hung(_)));
     }
 
     #[test]

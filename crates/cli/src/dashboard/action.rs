@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::cluster::ShardCount;
 use crate::plan::WINDOW_S;
 
 /// What a new set of shards takes beyond its identifies: until both sets are known to be alive, and the old one is gone.
@@ -35,20 +36,6 @@ pub(crate) enum Action {
     RetryJob { queue: String, job_id: i64 },
     /// All dead jobs of a queue do.
     RetryJobs { queue: String },
-}
-
-/// A number of shards.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged, expecting = "expected a number of shards, or \"auto\"")]
-pub(crate) enum ShardCount {
-    Fixed(u32),
-    Recommended(Recommended),
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Recommended {
-    Auto,
 }
 
 /// What something will cost.
@@ -194,9 +181,7 @@ fn reshard_cost(shards: ShardCount, state: &Value) -> Result<Cost, String> {
                     side until the new one is ready; no event is lost.";
         return Ok(Cost { identifies: 0, seconds: RESHARD_S, text: text.to_owned() });
     };
-    if shards == 0 {
-        return Err("a bot has at least one shard".to_owned());
-    }
+    let shards = shards.get();
     let usable = number("remaining").map(|left| left - left.min(number("reserve").unwrap_or(0)));
     if let Some(usable) = usable.filter(|usable| *usable < shards) {
         return Err(format!(
@@ -260,8 +245,8 @@ mod tests {
             (json!({"do": "restart_shard", "shard": 9, "resume": true}), "runs shard 9"),
             (json!({"do": "restart_worker", "worker": "worker 2"}), "no \"worker 2\""),
             (json!({"do": "reshard", "shards": 21}), "only 20 may be used"),
-            (json!({"do": "reshard", "shards": 0}), "at least one"),
-            (json!({"do": "reshard", "shards": "many"}), "expected a number of shards"),
+            (json!({"do": "reshard", "shards": 0}), "expected \"auto\" or a number of shards"),
+            (json!({"do": "reshard", "shards": "many"}), "`auto` or a number of shards"),
             (json!({"do": "explode"}), "unknown variant `explode`"),
             (json!({"do": "deploy", "worker": 1}), "unknown field `worker`"),
             (json!([]), "an action is an object"),

@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Dashboard;
-use super::action::{Action, NO_CLUSTER, ShardCount};
+use super::action::{Action, NO_CLUSTER};
 use super::now_ms;
-use crate::cluster::{self, Wish};
+use crate::cluster::{self, ShardCount, Wish};
 
 /// Ended ones that are kept.
 const MAX_ENDED: usize = 30;
@@ -215,10 +215,10 @@ async fn reshard(
     id: u64,
     shards: ShardCount,
 ) -> Result<String, String> {
-    let shards = match shards {
-        ShardCount::Fixed(shards) => json!(shards),
-        ShardCount::Recommended(_) => json!("auto"),
-    };
+    if dashboard.hub.look(|state| state["cluster"].is_object()) {
+        let wish = Wish::Deploy { command: None, workers: None, shards: Some(shards) };
+        return ask_cluster(dashboard, id, wish).await;
+    }
     dashboard.work.line(id, "a new set of shards comes up beside the running one");
     let reply = dashboard.command(&json!({"type": "reshard", "shards": shards})).await?;
     let seconds = reply["took_ms"].as_f64().unwrap_or(0.0) / 1_000.0;

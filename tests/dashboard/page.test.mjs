@@ -55,7 +55,7 @@ test('one is dropped, heals, and it is said in words', async () => {
   await panel.getByText(/1 × the gateway closed it/).waitFor();
   await go('Incidents');
   await page.getByRole('listitem').filter({ hasText: /4000/ }).first().waitFor();
-  assert.match(await page.locator('#timeline').innerText(), /shard 1\b.*4000.*resumed in/i);
+  assert.match(await page.locator('#timeline').innerText(), /shard 1\b.*4000.*resumed in.*, 0 events lost/i);
   await picture(page, 'incidents-dark');
   await go('Fleet');
   await allReady(page, SHARDS);

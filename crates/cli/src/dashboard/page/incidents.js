@@ -110,6 +110,12 @@ export class Latest {
   }
 }
 
+/** What a lost connection meant for events: who resumes gets those of the meantime. */
+function loss(kind, resumed) {
+  if (kind !== 'reconnected') return '';
+  return resumed ? ', 0 events lost' : ', the events of that time are lost';
+}
+
 /** One line of a timeline. */
 class Incident {
   #time = element('time');
@@ -121,14 +127,14 @@ class Incident {
   #node = element('li', {}, element('div', { className: 'bar' }, this.#time, this.#ago, this.#count), this.#text, element('div', { className: 'bar' }, this.#by, this.#shards));
   #linked = '';
 
-  show({ at_ms: at, worker, kind, text, shards, count }, state) {
+  show({ at_ms: at, worker, kind, text, shards, count, resumed }, state) {
     this.#node.dataset.kind = kind;
     setText(this.#time, format.clock(at));
     this.#time.dateTime = new Date(at).toISOString();
     this.#time.title = format.when(at);
     // Never in the future, also when the clocks of the two machines differ.
     setText(this.#ago, format.ago(Math.min(at, Date.now())));
-    setText(this.#text, text);
+    setText(this.#text, `${text}${loss(kind, resumed)}`);
     this.#count.hidden = !(count > 1);
     setText(this.#count, `${format.number(count)} times`);
     setText(this.#by, worker ? (own(state.workers, worker) ? workerName(state, worker) : `worker ${worker.slice(0, 8)}, gone since`) : '');

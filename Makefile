@@ -76,7 +76,7 @@ install: build ## install library, header, pkg-config and CMake files and progra
 	ln -sf libshardwright.so.0 $(DESTDIR)$(PREFIX)/lib/libshardwright.so
 	install -m 644 $(TARGET)/release/libshardwright.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 include/shardwright.h $(DESTDIR)$(PREFIX)/include/
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' shardwright.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/shardwright.pc
+	sed 's|@PREFIX@|$(abspath $(PREFIX))|; s|@VERSION@|$(VERSION)|' shardwright.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/shardwright.pc
 	for file in ShardwrightConfig ShardwrightConfigVersion; do \
 	    sed 's|@VERSION@|$(VERSION)|' cmake/$$file.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/Shardwright/$$file.cmake || exit 1; \
 	done

@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod envelope;
 pub mod event_field;
+pub mod frames;
 pub mod inflate;
 mod input;
 pub mod machine;
@@ -16,11 +17,12 @@ pub mod machine;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("command", command::run),
     ("config", config::run),
     ("envelope", envelope::run),
     ("event_field", event_field::run),
+    ("frames", frames::run),
     ("inflate", inflate::run),
     ("machine", machine::run),
 ];

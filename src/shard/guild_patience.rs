@@ -93,6 +93,18 @@ mod tests {
         assert_eq!(patience.due(), None);
     }
 
+    /// Scenario 44: after a resume it starts again, for the replay was on its way until then.
+    #[test]
+    fn it_starts_again_with_a_resume() {
+        let start = Instant::now();
+        let mut patience = GuildPatience::new(true);
+        assert!(!patience.observed(b"READY", counts(3, Loading::Waits), start));
+        let resumed = start + GUILDS_PATIENCE;
+        assert!(!patience.observed(b"RESUMED", counts(3, Loading::Waits), resumed));
+        assert!(!patience.timeout(true, resumed));
+        assert!(patience.timeout(true, resumed + GUILDS_PATIENCE));
+    }
+
     #[test]
     fn without_the_intent_or_guilds_it_ends_at_once() {
         let now = Instant::now();

@@ -18,7 +18,7 @@ const MAX_CONTROL_BYTES: usize = 125;
 
 /// What a frame, or the last one of several, brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub enum Found {
     /// A message.
     Message {
         /// Whether it is text; else it is binary.
@@ -34,7 +34,7 @@ pub(super) enum Found {
 
 /// Where a payload stands; [`Incoming::payload`] has it until the next one is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// In the bytes as they were received.
     Here(Range<usize>),
     /// In the pieces that were put together.
@@ -43,7 +43,7 @@ pub(super) enum Place {
 
 /// Bytes of a server that are not used up.
 #[derive(Debug, Default)]
-pub(super) struct Incoming {
+pub struct Incoming {
     bytes: Vec<u8>,
     /// Where the next frame begins.
     at: usize,
@@ -55,12 +55,12 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// What follows what was received already.
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
+    pub fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, ..Self::default() }
     }
 
     /// Where to append what is read, with room for it.
-    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+    pub fn room(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.at);
         self.at = 0;
         if self.bytes.capacity() - self.bytes.len() < READ_BYTES / 4 {
@@ -71,7 +71,7 @@ impl Incoming {
     }
 
     /// Nothing more is there to be read: a shard that waits keeps no room for what may come.
-    pub(super) fn rest(&mut self) {
+    pub fn rest(&mut self) {
         let left = self.bytes.len() - self.at;
         if left < READ_BYTES / 4 && self.bytes.capacity() > left {
             self.bytes = self.bytes[self.at..].to_vec();
@@ -83,7 +83,7 @@ impl Incoming {
     ///
     /// # Errors
     /// What the server did that a websocket does not allow, or that takes too much memory.
-    pub(super) fn next(&mut self) -> Result<Option<Found>, String> {
+    pub fn find(&mut self) -> Result<Option<Found>, String> {
         if self.begun.is_none() && !self.pieces.is_empty() {
             self.pieces = Vec::new();
         }
@@ -123,7 +123,7 @@ impl Incoming {
     }
 
     /// A payload that was just found.
-    pub(super) fn payload(&self, place: Place) -> &[u8] {
+    pub fn payload(&self, place: Place) -> &[u8] {
         match place {
             Place::Here(range) => &self.bytes[range],
             Place::Pieces => &self.pieces,
@@ -221,7 +221,7 @@ mod tests {
         let mut incoming = Incoming::new(bytes.to_vec());
         let mut seen = Vec::new();
         loop {
-            let found = match incoming.next() {
+            let found = match incoming.find() {
                 Ok(Some(found)) => found,
                 Ok(None) => return seen,
                 Err(error) => {
@@ -290,10 +290,10 @@ mod tests {
             incoming.room().extend_from_slice(piece);
             assert!(incoming.bytes.capacity() <= 2 * (incoming.bytes.len() + READ_BYTES));
         }
-        let found = incoming.next().expect("allowed");
+        let found = incoming.find().expect("allowed");
         let place = Place::Here(10..10 + message.len());
         assert_eq!(found, Some(Found::Message { is_text: false, place }));
-        assert_eq!(incoming.next(), Ok(None));
+        assert_eq!(incoming.find(), Ok(None));
         incoming.rest();
         assert_eq!((incoming.bytes.as_slice(), incoming.bytes.capacity()), (&b"\x81\x05h"[..], 3));
     }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use frames::{Found, Incoming, Place};
 pub use inflate::{Inflate, InflateError};
 pub use tcp::Tcp;
 pub(crate) use websocket::{Received, WebSocket};

@@ -122,7 +122,7 @@ impl WebSocket {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(bool, Place), Received<'static>>> {
         loop {
-            match self.incoming.next() {
+            match self.incoming.find() {
                 Ok(Some(Found::Message { is_text, place })) => {
                     return Poll::Ready(Ok((is_text, place)));
                 }

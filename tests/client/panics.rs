@@ -47,7 +47,8 @@ impl Buggy {
     /// A client on this network.
     fn host(self: &Arc<Self>, changes: Value) -> Host {
         let config = config(&self.simulator, "http://discord.test/api/v10", changes);
-        Host::start_with(&config, Arc::clone(self) as Arc<dyn Network>)
+        let host = Host::start_with(&config, Arc::clone(self) as Arc<dyn Network>);
+        Host { meets_bugs: true, ..host }
     }
 
     /// Has the task of one shard panic, and waits until the host is told. The shard.

@@ -127,7 +127,7 @@ async fn a_proxy_may_speak_tls() {
     server.shutdown().await;
 }
 
-/// A proxy that does not let us through is told of, without its password, and tried again.
+/// Scenario 13: a proxy that does not let us through is told of, without its password, and tried again.
 #[tokio::test]
 async fn a_refusal_is_told() {
     for (answer, told) in [

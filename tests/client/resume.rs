@@ -117,8 +117,8 @@ fn broken_attempts() -> Vec<(&'static str, ConnectPlan)> {
     ]
 }
 
-/// Scenarios 1 to 10 and 50: the network dies before HELLO, in every way, at the first start and when
-/// resuming; every shard comes back and nothing is lost.
+/// Scenarios 1 to 3, 6 and 7: the network dies before HELLO, in every way, at the first start and when
+/// resuming; every shard comes back and nothing is lost. How it tries again, `tests/shard/handshake.rs` shows.
 #[tokio::test(start_paused = true)]
 async fn attempts_may_fail_before_hello() {
     for (what, plan) in broken_attempts() {
@@ -196,7 +196,7 @@ async fn real_sockets_may_die_at_every_moment() {
     server.shutdown().await;
 }
 
-/// Scenarios 5, 51 and 53: pieces of anything, in any cut, come out whole.
+/// Scenarios 5 and 51: pieces of anything, in any cut, come out whole.
 #[tokio::test(start_paused = true)]
 async fn pieces_are_put_together() {
     let splits = [Split::Frames(3), Split::Messages(3), Split::Frames(50), Split::Messages(50)];

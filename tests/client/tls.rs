@@ -51,7 +51,7 @@ async fn a_wrong_authority_is_refused() {
     server.shutdown().await;
 }
 
-/// The gateway too: REST in the clear, the gateway with a certificate that is not trusted.
+/// Scenario 13: the gateway too: REST in the clear, the gateway with a certificate that is not trusted.
 #[tokio::test]
 async fn a_wrong_authority_of_the_gateway_is_refused() {
     let rest = Simulator::new(Options { tls: false, ..options() }).expect("sensible options");

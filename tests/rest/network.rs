@@ -1,4 +1,4 @@
-//! What networks and broken servers do, and what comes of it. Scenarios 3, 4 and 13 for REST.
+//! What networks and broken servers do, and what comes of it.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ fn is_in_doubt(error: &Error) -> bool {
     error.to_string().contains("may have carried it out")
 }
 
+/// Scenario 13.
 #[tokio::test(start_paused = true)]
 async fn what_was_not_sent_is_sent_again() {
     let (rest, server) = Server::start_unreachable(4, |_, _| Reply::status(200));
@@ -140,6 +141,7 @@ async fn patience_grows_with_the_upload() {
     assert_eq!(command(&rest, &json).await.expect("answered").status, 200);
 }
 
+/// Scenario 3.
 #[tokio::test(start_paused = true)]
 async fn errors_of_the_server_pass() {
     for status in [500, 502, 503, 504, 520, 524] {

@@ -1,21 +1,24 @@
 //! What each close code leads to.
 
+use std::time::Duration;
+
 use shardwright::shard::{Outcome, ShardState};
 
 use crate::bench::Bench;
 
-/// What a ready shard sends first on its next connection, or `None` when it never makes one.
-fn after_close(code: u16) -> Option<u64> {
+/// What a ready shard sends first on its next connection, and how long that took; `None` when it never makes
+/// one.
+fn after_close(code: u16) -> Option<(u64, Duration)> {
     let mut bench = Bench::ready_shard(u64::from(code));
     bench.closed(code);
     bench.machine.poll_timeout()?;
-    bench.advance_to_connect();
+    let wait = bench.advance_to_connect();
     bench.connected();
     bench.hello();
-    bench.last_sent()["op"].as_u64()
+    Some((bench.last_sent()["op"].as_u64()?, wait))
 }
 
-/// Scenarios 45, 46 and 48, for every code there is.
+/// Scenarios 45, 46 and 48, for every code there is. Who comes back does not come at once.
 #[test]
 fn every_code_has_its_consequence() {
     for code in 1000..=5000 {
@@ -24,7 +27,10 @@ fn every_code_has_its_consequence() {
             3000 | 3003 | 4003 | 4006 | 4007 | 4009 => Some(2),
             _ => Some(6),
         };
-        assert_eq!(after_close(code), expected, "{code}");
+        let (op, wait) = after_close(code).unzip();
+        assert_eq!(op, expected, "{code}");
+        let is_right = |wait: Duration| !wait.is_zero() && wait <= Duration::from_secs(1);
+        assert!(wait.is_none_or(is_right), "{code}: {wait:?}");
     }
 }
 
@@ -68,7 +74,10 @@ fn rate_limited_commands_rest() {
     let closed_at = bench.elapsed();
     bench.advance_to_connect();
     bench.connected();
+    let used_up = bench.machine.commands_left(bench.now);
     bench.hello();
+    let left = bench.machine.commands_left(bench.now);
+    assert!(left > 100 && left > used_up + 40, "{left} left, and {used_up} before");
     bench.dispatch(2, "RESUMED");
     let before = bench.sent_with(4).len();
     bench.advance_ms(20_000);

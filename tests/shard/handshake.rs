@@ -40,7 +40,8 @@ fn refusals_are_met_with_growing_waits() {
         let mut bench = Bench::new(seed);
         for attempt in 0..12 {
             bench.connect_failed();
-            assert_eq!(bench.state(), ShardState::Disconnected);
+            let change = bench.states.last().expect("it is told");
+            assert_eq!((change.to, &*change.reason), (ShardState::Disconnected, "refused"));
             let wait = bench.advance_to_connect();
             longest[attempt] = longest[attempt].max(wait);
             shortest[attempt] = shortest[attempt].min(wait);
@@ -184,7 +185,7 @@ fn a_second_hello_is_ignored() {
 fn a_stop_ends_every_phase() {
     use shardwright::shard::StopMode::{Abort, Close, Resumable};
     type Reach = fn(&mut Bench);
-    let phases: [(&str, Reach, bool); 8] = [
+    let phases: [(&str, Reach, bool); 9] = [
         ("queued", |_| {}, false),
         ("connecting", |bench| open_gate(bench), false),
         (
@@ -227,6 +228,19 @@ fn a_stop_ends_every_phase() {
                 bench.dropped();
             },
             false,
+        ),
+        (
+            "replaying",
+            |bench| {
+                identify(bench);
+                bench.ready();
+                bench.dropped();
+                bench.advance_to_connect();
+                bench.connected();
+                bench.hello();
+                bench.dispatch(2, "MESSAGE_CREATE");
+            },
+            true,
         ),
         (
             "fatal",

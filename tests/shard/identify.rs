@@ -135,7 +135,9 @@ fn a_refused_resume_starts_from_nothing() {
     bench.hello();
     bench.control(9, "false");
     assert_eq!(bench.machine.session(), None);
-    bench.advance_to_connect();
+    assert_eq!(bench.closes, [4900]);
+    let wait = bench.advance_to_connect();
+    assert!(wait >= Duration::from_secs(1) && wait < Duration::from_secs(5), "{wait:?}");
     assert_eq!(bench.last_url(), GATEWAY);
     bench.connected();
     bench.hello();

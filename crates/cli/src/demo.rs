@@ -62,7 +62,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments.events_per_second,
         arguments.max_concurrency
     ));
-    let directory = tempfile::tempdir().context("cannot make a directory for the demo")?;
+    // Not on a disk that may be busy with the build of a minute ago, if there is another place.
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let directory = directory.context("cannot make a directory for the demo")?;
     let env = |name: &str| match name {
         "DISCORD_TOKEN" => Some(simulator.options().token),
         "SHARDWRIGHT_API_URL" => Some(server.api_url()),

@@ -137,7 +137,7 @@ class Event:
 
     @property
     def replayed(self) -> bool:
-        """Whether it came after a resume, or with shards that took over from others: it may have come before."""
+        """Whether it came after a resume, or with shards that took over: it may have come before."""
         return bool(self._struct[11] & _ffi.SHARD_EVENT_FLAG_REPLAYED)
 
     def hold(self) -> Hold:

@@ -33,7 +33,7 @@ export class Chart {
   #now = element('span', { className: 'now' });
 
   /**
-   * `series` are `{label, colour, fill, stepped}`, `colour` a custom property; `say` writes a value; `fromZero` is
+   * `series` are `{label, colour, fill, stepped, bars}`, `colour` a custom property; `say` writes a value; `fromZero` is
    * false where only changes are of interest; `whole` is true for what comes in ones.
    */
   constructor({ title, series, say, fromZero = true, whole = false }) {
@@ -89,24 +89,28 @@ export class Chart {
       over({ hour: '2-digit', minute: '2-digit' }),
       over({ month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' }),
     ];
+    // No axis says "< 1 ms" where it means nothing at all.
+    const mark = (value) => this.#say(value).replace('< 1', '0');
     const times = (plot, splits) => {
       const step = splits.length > 1 ? splits[1] - splits[0] : 60;
       const span = plot.scales.x.max - plot.scales.x.min;
       const style = step < 60 ? seconds : span > 86_400 ? days : minutes;
       return splits.map((at) => style.format(at * 1000));
     };
-    const shape = ({ label, colour: name, fill, stepped }) => ({
+    const shape = ({ label, colour: name, fill, stepped, bars }) => ({
       label, stroke: colour(name), width: 1.5, fill: fill ? colour(fill) : undefined, points: { show: false },
-      paths: stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
+      paths: stepped ? uPlot.paths.stepped({ align: 1 }) : bars ? uPlot.paths.bars({ size: [0.7, 12, 2] }) : undefined,
     });
     this.#plot = new uPlot({
       width,
       height: HEIGHT,
       legend: { show: false },
+      // The last time below the axis would not fit without.
+      padding: [8, 28, 0, 0],
       cursor: { sync: { key: SYNC }, drag: { x: true, y: false }, y: false },
       scales: { y: { range: (_plot, least, most) => this.#range(least ?? 0, most ?? 0) } },
       hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
-      axes: [{ ...axis, values: times, size: 28, space: 90 }, { ...axis, size: AXIS_SIZE, incrs: this.#whole ? STEPS : undefined, values: (_plot, splits) => splits.map((value) => this.#say(value)) }],
+      axes: [{ ...axis, values: times, size: 28, space: 90 }, { ...axis, size: AXIS_SIZE, incrs: this.#whole ? STEPS : undefined, values: (_plot, splits) => splits.map(mark) }],
       series: [{}, ...this.#series.map(shape)],
     }, this.#data, this.#canvas);
   }

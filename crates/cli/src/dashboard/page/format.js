@@ -33,8 +33,9 @@ export function rate(value) {
   return Math.abs(value) < 100 ? tenths.format(value) : short(value);
 }
 
-/** `41 ms`. */
+/** `41 ms`, `< 1 ms`. */
 export function milliseconds(value) {
+  if (value === 0) return '< 1 ms';
   return Number.isFinite(value) ? `${whole.format(value)} ms` : NOTHING;
 }
 

@@ -3,6 +3,7 @@
 import { byId, element, own, setChildren, setText } from './dom.js';
 import { choice } from './choice.js';
 import * as format from './format.js';
+import { workerName } from './worker.js';
 
 const KINDS = [['all', 'All'], ['message', 'Messages'], ['call', 'Calls'], ['cache', 'Cache']];
 
@@ -43,7 +44,7 @@ export class Messages {
     shown.sort(([left], [right]) => Number(right) - Number(left));
     for (const key of this.#items.keys()) if (own(state.messages, key) === undefined) this.#items.delete(key);
     setChildren(byId('seen'), shown.map(([key, message]) => {
-      if (!this.#items.has(key)) this.#items.set(key, item(message));
+      if (!this.#items.has(key)) this.#items.set(key, item(message, state));
       return this.#items.get(key);
     }));
     byId('no-messages').hidden = shown.length > 0;
@@ -74,11 +75,11 @@ export class Messages {
   }
 }
 
-function item({ at_ms: at, kind, topic, from, text }) {
+function item({ at_ms: at, kind, topic, from, text }, state) {
   return element('li', {},
     element('time', { dateTime: new Date(at).toISOString(), title: format.when(at), textContent: format.clock(at) }),
     element('span', { className: 'pill', textContent: kind }),
     element('strong', { textContent: topic ?? '' }),
-    element('span', { className: 'note', textContent: from ? `from ${from}` : '' }),
+    element('span', { className: 'note', textContent: from ? `from ${own(state.workers, from) ? workerName(state, from) : from}` : '' }),
     element('code', { textContent: text ?? '' }));
 }

@@ -20,10 +20,14 @@ export class Sparkline {
     this.node.append(this.#area, this.#line);
   }
 
-  /** Draws numbers, oldest first; null leaves a gap. The lowest line is 0. */
-  draw(values) {
+  /**
+   * Draws numbers, oldest first; null leaves a gap. The lowest line is 0. They are equally far apart, unless `times`
+   * says when each was.
+   */
+  draw(values, times = values.map((_, index) => index)) {
     const most = Math.max(1e-9, ...values.filter((value) => value !== null)) * 1.05;
-    const step = WIDTH / Math.max(1, values.length - 1);
+    const span = Math.max(1, times.at(-1) - times[0]);
+    const x = (index) => (((times[index] - times[0]) / span) * WIDTH).toFixed(1);
     const y = (value) => (HEIGHT - 1 - (value / most) * (HEIGHT - 2)).toFixed(1);
     let path = '';
     let pen = 'M';
@@ -32,7 +36,7 @@ export class Sparkline {
         pen = 'M';
         return;
       }
-      path += `${pen}${(index * step).toFixed(1)},${y(value)}`;
+      path += `${pen}${x(index)},${y(value)}`;
       pen = 'L';
     });
     this.#line.setAttribute('d', path);

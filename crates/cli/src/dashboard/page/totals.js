@@ -12,8 +12,9 @@ const POINTS = 200;
 
 export class Totals {
   #figures = {};
+  /** Times and rates, oldest first. */
+  #times = [];
   #rates = [];
-  #rememberedAt = 0;
   #sparkline = new Sparkline('Events per second, the last minutes');
   #meter = element('meter', { min: 0, ariaLabel: 'Identifies left' });
 
@@ -63,16 +64,20 @@ export class Totals {
   /** The last minutes as the server knows them, before those that the reader watches. */
   async #readHistory() {
     const history = await get('history', { minutes: MINUTES }).catch(() => null);
-    if (history) this.#rates.unshift(...history.events_per_second.slice(-POINTS));
+    if (!history) return;
+    this.#times.unshift(...history.at_ms.slice(-POINTS));
+    this.#rates.unshift(...history.events_per_second.slice(-POINTS));
   }
 
   #remember(rate) {
     const now = Date.now();
-    if (now - this.#rememberedAt < EVERY_MS) return;
-    this.#rememberedAt = now;
+    if (now - (this.#times.at(-1) ?? 0) < EVERY_MS) return;
+    this.#times.push(now);
     this.#rates.push(rate);
-    this.#rates.splice(0, this.#rates.length - POINTS);
-    this.#sparkline.draw(this.#rates);
+    const old = Math.max(this.#times.length - POINTS, this.#times.findIndex((at) => at > now - MINUTES * 60_000));
+    this.#times.splice(0, old);
+    this.#rates.splice(0, old);
+    this.#sparkline.draw(this.#rates, this.#times);
   }
 
   #set(key, value, note, of) {

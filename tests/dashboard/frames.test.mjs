@@ -26,7 +26,9 @@ test(`frames with ${SHARDS} shards`, async (t) => {
   const { frames, blocked } = await page.evaluate((seconds) => new Promise((resolve) => {
     const frames = [];
     let blocked = 0;
-    new PerformanceObserver((list) => list.getEntries().forEach(({ duration }) => { blocked = Math.max(blocked, duration); })).observe({ type: 'longtask' });
+    new PerformanceObserver((list) => {
+      list.getEntries().forEach(({ duration }) => { blocked = Math.max(blocked, duration); });
+    }).observe({ type: 'longtask' });
     const end = performance.now() + seconds * 1000;
     let before = performance.now();
     requestAnimationFrame(function frame(now) {
@@ -43,6 +45,7 @@ test(`frames with ${SHARDS} shards`, async (t) => {
   const bytes = messages.reduce((sum, size) => sum + size, 0);
   console.log(`${SHARDS} shards, ${SECONDS} s: ${frames.length} frames; ms per frame: median ${quantile(0.5)}, `
     + `95 % ${quantile(0.95)}, 99 % ${quantile(0.99)}, longest ${quantile(1)}; longest task ${blocked.toFixed(0)} ms`);
-  console.log(`the stream: a snapshot of ${snapshot} bytes, then ${messages.length} messages, ${Math.round(bytes / SECONDS)} bytes per second before compression`);
+  console.log(`the stream: a snapshot of ${snapshot} bytes, then ${messages.length} messages, `
+    + `${Math.round(bytes / SECONDS)} bytes per second before compression`);
   assert.ok(messages.length > 0, 'nothing came over the stream, so nothing was measured');
 });

@@ -88,7 +88,9 @@ export class Actions {
 
   /** Asks for the number of workers, and whether. */
   deploy() {
-    const input = element('input', { type: 'number', id: 'deploy-workers', min: 1, max: 4096, inputMode: 'numeric', placeholder: 'as now' });
+    const input = element('input', {
+      type: 'number', id: 'deploy-workers', min: 1, max: 4096, inputMode: 'numeric', placeholder: 'as now',
+    });
     this.#field.replaceChildren(element('label', { htmlFor: 'deploy-workers', textContent: 'Workers' }), input,
       element('p', { className: 'note', textContent: 'Starts every worker again with the program as it is now, one after the other.' }));
     const read = () => {
@@ -147,9 +149,10 @@ export class Actions {
   #showCost({ identifies, seconds, text }) {
     const { budget } = this.#app.state.value;
     const left = budget ? `of ${format.number(budget.remaining)} left` : '';
+    const cost = (label, text) => element('div', {}, element('dt', { textContent: label }), element('dd', { textContent: text }));
     this.#costs.replaceChildren(
-      element('div', {}, element('dt', { textContent: 'Identifies' }), element('dd', { textContent: `${format.number(identifies)} ${left}` })),
-      element('div', {}, element('dt', { textContent: 'Takes about' }), element('dd', { textContent: format.duration(seconds * 1000) })),
+      cost('Identifies', `${format.number(identifies)} ${left}`),
+      cost('Takes about', format.duration(seconds * 1000)),
     );
     this.#costs.hidden = false;
     setText(this.#text, text);
@@ -204,7 +207,8 @@ export class Actions {
     if (!this.#rows.has(key)) {
       const title = element('strong', { textContent: action.title });
       const pill = element('span', { className: 'pill' });
-      const at = element('time', { className: 'note', textContent: format.clock(action.began_at_ms), dateTime: new Date(action.began_at_ms).toISOString() });
+      const began = action.began_at_ms;
+      const at = element('time', { className: 'note', textContent: format.clock(began), dateTime: new Date(began).toISOString() });
       const lines = element('ol', { className: 'progress' });
       this.#rows.set(key, { pill, lines, item: element('li', {}, element('div', { className: 'bar' }, title, pill, at), lines) });
     }

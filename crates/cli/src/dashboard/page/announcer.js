@@ -29,6 +29,7 @@ export class Announcer {
 
 function summary({ totals }) {
   const { ready = 0, ...others } = totals.states;
-  const rest = Object.entries(others).filter(([, count]) => count > 0).map(([state, count]) => `${format.number(count)} ${describe(state).name}`);
+  const rest = Object.entries(others).filter(([, count]) => count > 0)
+    .map(([state, count]) => `${format.number(count)} ${describe(state).name}`);
   return `${format.number(ready)} of ${format.plural(totals.shards, 'shard')} ready${rest.length ? `; ${rest.join(', ')}` : ''}`;
 }

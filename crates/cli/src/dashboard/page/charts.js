@@ -49,7 +49,8 @@ export class Chart {
       swatch.style.background = `var(${name})`;
       return element('span', {}, swatch, label);
     }));
-    this.node = element('figure', { className: 'panel chart' }, element('figcaption', {}, element('strong', { textContent: title }), key, this.#now), this.#canvas);
+    const caption = element('figcaption', {}, element('strong', { textContent: title }), key, this.#now);
+    this.node = element('figure', { className: 'panel chart' }, caption, this.#canvas);
     new ResizeObserver(() => this.#resize()).observe(this.#canvas);
     document.addEventListener('themechange', () => this.#rebuild());
   }
@@ -58,7 +59,9 @@ export class Chart {
   draw(times, ...columns) {
     this.#data = [times.map((at) => at / 1000), ...columns];
     const known = columns[0].filter((value) => value !== null && value !== undefined);
-    const [last, least, most] = [known.at(-1), known.reduce((a, b) => Math.min(a, b), Infinity), known.reduce((a, b) => Math.max(a, b), -Infinity)];
+    const last = known.at(-1);
+    const least = known.reduce((one, other) => Math.min(one, other), Infinity);
+    const most = known.reduce((one, other) => Math.max(one, other), -Infinity);
     const text = known.length ? `now ${this.#say(last)}, between ${this.#say(least)} and ${this.#say(most)}` : 'nothing known yet';
     this.#canvas.ariaLabel = `${this.#title}: ${text}`;
     this.#latest = known.length ? this.#say(last) : format.NOTHING;
@@ -110,7 +113,10 @@ export class Chart {
       cursor: { sync: { key: SYNC }, drag: { x: true, y: false }, y: false },
       scales: { y: { range: (_plot, least, most) => this.#range(least ?? 0, most ?? 0) } },
       hooks: { setCursor: [(plot) => this.#point(plot.cursor.idx)] },
-      axes: [{ ...axis, values: times, size: 28, space: 90 }, { ...axis, size: AXIS_SIZE, incrs: this.#whole ? STEPS : undefined, values: (_plot, splits) => splits.map(mark) }],
+      axes: [
+        { ...axis, values: times, size: 28, space: 90 },
+        { ...axis, values: (_plot, splits) => splits.map(mark), size: AXIS_SIZE, incrs: this.#whole ? STEPS : undefined },
+      ],
       series: [{}, ...this.#series.map(shape)],
     }, this.#data, this.#canvas);
   }

@@ -29,7 +29,9 @@ export class Chat {
   constructor(app, onGuild) {
     this.#app = app;
     this.#onGuild = onGuild;
-    const suggestion = (text) => element('button', { type: 'button', className: 'small', textContent: text, onclick: () => this.#send(text) });
+    const suggestion = (text) => element('button', {
+      type: 'button', className: 'small', textContent: text, onclick: () => this.#send(text),
+    });
     this.node = element('section', { className: 'panel chat', 'aria-labelledby': 'chat-title' },
       element('div', { className: 'bar' }, element('h2', { id: 'chat-title', textContent: 'Talk to the bot' })),
       element('div', { className: 'where' },
@@ -40,7 +42,8 @@ export class Chat {
         element('label', { htmlFor: 'chat-input', className: 'hidden', textContent: 'Message' }), this.#input,
         element('button', { type: 'submit', className: 'primary', textContent: 'Send' })),
       this.#error, this.#away,
-      element('div', { className: 'bar operate' }, element('span', { className: 'note', textContent: 'Try' }), suggestion('!ping'), suggestion('Hello, bot')));
+      element('div', { className: 'bar operate' }, element('span', { className: 'note', textContent: 'Try' }),
+        suggestion('!ping'), suggestion('Hello, bot')));
     this.#guild.addEventListener('change', () => this.#enter(this.#guild.value));
     this.#where.addEventListener('change', () => this.#join(this.#where.value));
   }
@@ -52,7 +55,7 @@ export class Chat {
     try {
       const { guilds } = await get('playground');
       this.#guilds = guilds;
-      this.#guild.replaceChildren(...guilds.map(({ id, name, shard }) => element('option', { value: id, textContent: `${name} (shard ${shard})` })));
+      this.#guild.replaceChildren(...guilds.map(({ id, name, shard }) => option(id, `${name} (shard ${shard})`)));
       if (guilds.length) this.#enter(guilds[0].id);
     } catch (error) {
       setText(this.#error, error.message);
@@ -65,7 +68,7 @@ export class Chat {
 
   #enter(id) {
     const guild = this.#guilds.find((candidate) => candidate.id === id);
-    this.#where.replaceChildren(...guild.channels.map((channel) => element('option', { value: channel.id, textContent: `#${channel.name}` })));
+    this.#where.replaceChildren(...guild.channels.map(({ id: channel, name }) => option(channel, `#${name}`)));
     this.#onGuild(guild);
     this.#join(guild.channels[0]?.id ?? null);
   }
@@ -123,13 +126,18 @@ export class Chat {
   }
 }
 
+function option(value, textContent) {
+  return element('option', { value, textContent });
+}
+
 function item({ author, content, timestamp, embeds }) {
   const name = author?.global_name ?? author?.username ?? 'somebody';
   const face = element('span', { className: 'face', ariaHidden: 'true', textContent: name.slice(0, 1).toUpperCase() });
   face.style.setProperty('--hue', hue(name));
   const at = new Date(timestamp);
   return element('li', { className: author?.bot ? 'bot' : '' }, face,
-    element('div', { className: 'bar' }, element('strong', { textContent: name }), author?.bot ? element('span', { className: 'tag', textContent: 'Bot' }) : null,
+    element('div', { className: 'bar' }, element('strong', { textContent: name }),
+      author?.bot ? element('span', { className: 'tag', textContent: 'Bot' }) : null,
       element('time', { className: 'note', dateTime: at.toISOString(), title: format.when(at), textContent: format.clock(at) })),
     element('p', { textContent: content || (embeds?.length ? '(an embed)' : '(nothing to read)') }));
 }

@@ -12,7 +12,10 @@ import { describe, shardCount, stateOf } from './shards.js';
 const LOOKS = [
   { name: 'card', shards: 48, swell: 1.05, width: 92, gap: 6, group: 0, columns: [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1] },
   { name: 'tile', shards: 400, swell: 1.2, width: 36, gap: 3, group: 0, columns: [50, 40, 30, 25, 20, 15, 10, 8, 5] },
-  { name: 'dot', shards: Infinity, swell: 1.7, width: 14, narrow: 11, gap: 2, group: 10, columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10] },
+  {
+    name: 'dot', shards: Infinity, swell: 1.7, width: 14, narrow: 11, gap: 2, group: 10,
+    columns: [100, 90, 80, 70, 60, 50, 40, 30, 20, 10],
+  },
 ];
 const CARDS = LOOKS[0];
 const GROUP_GAP = 6;

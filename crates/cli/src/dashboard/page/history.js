@@ -39,7 +39,8 @@ export class History {
         title: 'Guilds', say: format.short, whole: true, fromZero: false, series: [{ label: 'guilds', colour: '--accent' }],
       }),
       reconnects: chart({
-        title: 'Reconnects', say: format.short, whole: true, series: [{ label: 'reconnects', colour: '--trouble', fill: '--trouble', bars: true }],
+        title: 'Reconnects', say: format.short, whole: true,
+        series: [{ label: 'reconnects', colour: '--trouble', fill: '--trouble', bars: true }],
       }),
     };
   }

@@ -124,7 +124,9 @@ class Incident {
   #count = element('span', { className: 'count', hidden: true });
   #by = element('span', { className: 'note' });
   #shards = element('span', { className: 'links' });
-  #node = element('li', {}, element('div', { className: 'bar' }, this.#time, this.#ago, this.#count), this.#text, element('div', { className: 'bar' }, this.#by, this.#shards));
+  #node = element('li', {},
+    element('div', { className: 'bar' }, this.#time, this.#ago, this.#count), this.#text,
+    element('div', { className: 'bar' }, this.#by, this.#shards));
   #linked = '';
 
   show({ at_ms: at, worker, kind, text, shards, count, resumed }, state) {

@@ -48,14 +48,18 @@ export class Jobs {
   #row(name, jobs) {
     if (!this.#rows.has(name)) {
       const cells = COLUMNS.map(([, label]) => element('td', { role: 'cell', className: 'figure', 'data-label': label }));
-      const look = element('button', { type: 'button', className: 'small', textContent: 'Dead jobs', ariaLabel: `Dead jobs of ${name}`, onclick: () => this.#dead.open(name, true) });
+      const look = element('button', {
+        type: 'button', className: 'small', textContent: 'Dead jobs', ariaLabel: `Dead jobs of ${name}`,
+        onclick: () => this.#dead.open(name, true),
+      });
       const retry = element('button', {
         type: 'button', className: 'small operate', textContent: 'Retry all', ariaLabel: `Retry all dead jobs of ${name}`,
         onclick: async () => await this.#app.actions.confirm({ do: 'retry_jobs', queue: name }) && this.#dead.read(),
       });
       this.#rows.set(name, {
         cells, look, retry,
-        node: element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader', textContent: name }), ...cells, element('td', { role: 'cell', className: 'buttons' }, look, retry)),
+        node: element('tr', { role: 'row' }, element('th', { scope: 'row', role: 'rowheader', textContent: name }), ...cells,
+          element('td', { role: 'cell', className: 'buttons' }, look, retry)),
       });
     }
     const { cells, look, retry, node } = this.#rows.get(name);
@@ -116,21 +120,26 @@ class Dead {
       else this.#list.append(...items);
       this.#next = next ?? undefined;
       this.#more.hidden = next === null || next === undefined;
-      setText(this.#note, this.#list.children.length ? 'They failed as often as they may. A retry puts them back in line with all their attempts.' : 'There are none.');
+      setText(this.#note, this.#list.children.length
+        ? 'They failed as often as they may. A retry puts them back in line with all their attempts.' : 'There are none.');
     } catch (error) {
       setText(this.#note, error.message);
     }
   }
 
   #item(queue, job) {
+    const priority = job.priority ? `, priority ${job.priority}` : '';
+    const attempts = `failed ${job.attempt} of ${format.plural(job.max_attempts, 'attempt')}${priority}`;
     const retry = element('button', {
       type: 'button', className: 'small', textContent: 'Retry', ariaLabel: `Retry job ${job.job_id}`, hidden: !this.#app.state.operates,
       onclick: async () => await this.#app.actions.confirm({ do: 'retry_job', queue, job_id: job.job_id }) && this.read(),
     });
     return element('li', {},
       element('div', { className: 'bar' }, element('strong', { textContent: `Job ${job.job_id}` }),
-        element('span', { className: 'note', textContent: `failed ${job.attempt} of ${format.plural(job.max_attempts, 'attempt')}${job.priority ? `, priority ${job.priority}` : ''}` }), retry),
+        element('span', { className: 'note', textContent: attempts }), retry),
       element('p', { className: 'error-text', textContent: job.error ?? 'No error was given.' }),
-      element('pre', { textContent: JSON.stringify(job.payload, null, 1), tabIndex: 0, role: 'region', ariaLabel: `Payload of job ${job.job_id}` }));
+      element('pre', {
+        textContent: JSON.stringify(job.payload, null, 1), tabIndex: 0, role: 'region', ariaLabel: `Payload of job ${job.job_id}`,
+      }));
   }
 }

@@ -34,9 +34,13 @@ export class Playground {
     this.#app = app;
     this.#chat = new Chat(app, ({ shard }) => this.#aimAt(shard));
     this.#grid = new Grid({ label: 'Shards to aim at', onOpen: (shard) => this.#aimAt(shard) });
-    this.#aim.addEventListener('input', () => this.#grid.select(this.#aim.value === '' || !this.#aim.validity.valid ? null : this.#aim.valueAsNumber));
-    const buttons = BREAKS.map(({ what, label, text }) => element('button', { type: 'button', className: 'break', onclick: () => this.#break(what) },
-      element('strong', { textContent: label }), element('span', { textContent: text })));
+    this.#aim.addEventListener('input', () => {
+      const { value, validity, valueAsNumber } = this.#aim;
+      this.#grid.select(value === '' || !validity.valid ? null : valueAsNumber);
+    });
+    const buttons = BREAKS.map(({ what, label, text }) => element('button', {
+      type: 'button', className: 'break', onclick: () => this.#break(what),
+    }, element('strong', { textContent: label }), element('span', { textContent: text })));
     this.node.append(
       element('div', { className: 'bar' }, element('h1', { id: 'playground-title', textContent: 'Playground' }),
         element('p', { className: 'note', textContent: 'This Discord is simulated: nothing you do here can hurt anybody.' })),
@@ -97,7 +101,8 @@ export class Playground {
     const ready = states.ready ?? 0;
     const away = shards - ready;
     this.#health.dataset.well = String(away === 0);
-    setText(this.#health, away === 0 ? `All ${format.plural(shards, 'shard')} ready` : `${format.number(ready)} of ${format.number(shards)} ready`);
+    setText(this.#health, away === 0 ? `All ${format.plural(shards, 'shard')} ready`
+      : `${format.number(ready)} of ${format.number(shards)} ready`);
     if (away > 0) {
       this.#brokenAt ??= Date.now();
       this.#worst = Math.max(this.#worst, away);
@@ -119,7 +124,8 @@ export class Playground {
   }
 
   #say(kind, text, at = Date.now()) {
-    const line = element('li', {}, element('time', { dateTime: new Date(at).toISOString(), textContent: format.clock(at) }), element('span', { textContent: text }));
+    const time = element('time', { dateTime: new Date(at).toISOString(), textContent: format.clock(at) });
+    const line = element('li', {}, time, element('span', { textContent: text }));
     line.dataset.kind = kind;
     setChildren(this.#feed, [line, ...[...this.#feed.children].slice(0, KEPT - 1)]);
   }

@@ -50,8 +50,11 @@ export class ShardPanel {
     const restart = (label, resume) => element('button', {
       type: 'button', textContent: label, onclick: () => app.actions.confirm({ do: 'restart_shard', shard: this.shard, resume }),
     });
-    this.#buttons = element('div', { className: 'buttons operate' }, restart('Restart, resume', true), restart('Restart, identify anew', false));
-    const close = element('button', { type: 'button', className: 'close', ariaLabel: 'Close', title: 'Close (Esc)', textContent: '×', onclick: onClose });
+    this.#buttons = element('div', { className: 'buttons operate' },
+      restart('Restart, resume', true), restart('Restart, identify anew', false));
+    const close = element('button', {
+      type: 'button', className: 'close', ariaLabel: 'Close', title: 'Close (Esc)', textContent: '×', onclick: onClose,
+    });
     node.append(
       element('div', { className: 'bar' }, this.#title, this.#state, close), this.#meaning, this.#error, this.#buttons, list,
       element('h3', { textContent: 'Reconnects' }), this.#causes,

@@ -96,7 +96,8 @@ export class Stream {
   #lose() {
     this.#socket = null;
     this.lostAt ??= Date.now();
-    this.#replies.forEach(({ reject }) => reject(new Error('The connection was lost before the answer came. Look at Actions whether it began.')));
+    const error = new Error('The connection was lost before the answer came. Look at Actions whether it began.');
+    this.#replies.forEach(({ reject }) => reject(error));
     this.#replies.clear();
     this.#attempts += 1;
     const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#attempts - 1));

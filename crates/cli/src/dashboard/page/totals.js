@@ -24,7 +24,8 @@ export class Totals {
       const of = element('span', { className: 'of' });
       const note = element('span', { className: 'note' });
       this.#figures[key] = { value, of, note };
-      node.append(element('div', { className: key }, element('dt', { textContent: label }), element('dd', {}, element('span', { className: 'value' }, value, of), ...more, note)));
+      node.append(element('div', { className: key }, element('dt', { textContent: label }),
+        element('dd', {}, element('span', { className: 'value' }, value, of), ...more, note)));
     };
     figure('shards', 'Shards ready');
     figure('guilds', 'Guilds');
@@ -90,11 +91,13 @@ export class Totals {
     const budget = this.#state?.budget;
     this.#meter.hidden = !budget;
     if (!budget) return this.#set('budget', format.NOTHING, 'not known yet');
-    Object.assign(this.#meter, { max: budget.total, low: budget.total * 0.1, high: budget.total * 0.3, optimum: budget.total, value: budget.remaining });
+    const { total, remaining } = budget;
+    Object.assign(this.#meter, { max: total, low: total * 0.1, high: total * 0.3, optimum: total, value: remaining });
     const reset = budget.reset_at_ms > Date.now()
       ? `reset at ${format.hour(budget.reset_at_ms)}` : 'reset is due';
     this.#set('budget', format.number(budget.remaining), reset, budget.total);
     this.#meter.ariaLabel = `Identifies left: ${format.number(budget.remaining)} of ${format.number(budget.total)}`;
-    this.#meter.title = `Reset ${format.ago(budget.reset_at_ms)}, ${format.when(budget.reset_at_ms)}. ${format.plural(budget.max_concurrency, 'shard')} may identify at once, every 5 s.`;
+    this.#meter.title = `Reset ${format.ago(budget.reset_at_ms)}, ${format.when(budget.reset_at_ms)}. `
+      + `${format.plural(budget.max_concurrency, 'shard')} may identify at once, every 5 s.`;
   }
 }

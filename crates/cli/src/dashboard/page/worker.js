@@ -117,7 +117,8 @@ export class Workers {
       unpause: button('Go on', act('unpause_worker')),
       log: button('Log', () => this.#app.log.open(name)),
     };
-    const parts = { name: element('strong'), place: element('span', { className: 'note' }), pill: element('span', { className: 'pill' }), text: element('span', { className: 'note' }), restarts: element('span', { className: 'note' }) };
+    const span = (className) => element('span', { className });
+    const parts = { name: element('strong'), place: span('note'), pill: span('pill'), text: span('note'), restarts: span('note') };
     const content = {
       worker: [parts.name, ' ', parts.place],
       doing: [parts.pill, ' ', parts.text, ' ', parts.restarts],

@@ -1,6 +1,7 @@
 //! The address a shard connects to.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use serde::Deserialize;
 
@@ -71,11 +72,13 @@ impl GatewayUrl {
 }
 
 /// The host of a URL, IPv6 without brackets; `None` where there is none. The reader of URLs is not
-/// strict about brackets.
+/// strict about brackets, and takes what no name may have within them.
 pub(crate) fn host_of(authority: &http::uri::Authority) -> Option<&str> {
     let host = authority.host();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    (!host.is_empty() && !host.contains(['[', ']'])).then_some(host)
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok().then_some(address),
+        None => (!host.is_empty() && !host.contains(['[', ']'])).then_some(host),
+    }
 }
 
 impl fmt::Display for GatewayUrl {
@@ -134,6 +137,9 @@ mod tests {
             "wss://u:p@x",
             "wss://a b",
             "ws://a[:]80",
+            // Found by the fuzz target `config`.
+            "ws://[a%b]",
+            "ws://[]",
         ] {
             let error = GatewayUrl::parse(url).expect_err(url);
             assert!(error.contains("expected wss://HOST"), "{error}");

@@ -13,8 +13,10 @@ use shardwright_sim::{
 use crate::host::{Host, answer, rest_fault, simulator};
 use crate::temp_file::TempDir;
 
-/// Four busy shards that start together.
+/// Four busy shards that start together, in a simulation: however long a disk takes, what is written says how long
+/// ago something was by the same clock that all the rest follows.
 fn busy() -> Simulator {
+    shardwright::simulation::begin(Duration::from_secs(1_800_000_000));
     let simulator = simulator(Options {
         guilds: 40,
         members_per_guild: 20,
@@ -81,7 +83,6 @@ async fn a_deploy_costs_no_identify_and_no_event() {
 /// before that.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_stopped_as_it_starts_stops() {
-    shardwright::simulation::begin(Duration::from_secs(1_800_000_000));
     let directory = TempDir::new("at-once");
     let simulator = busy();
     let keys = json!({"sessions": sessions(&directory)});

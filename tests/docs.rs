@@ -28,10 +28,10 @@ fn the_readme_shows_the_real_bots() {
     }
 }
 
-/// The table of configuration keys is made of the comments in `src/config.rs`.
+/// The table of configuration keys is made of the comments in `src/config/typed.rs`.
 #[test]
 fn the_configuration_tables_are_fresh() {
-    let source = file("src/config.rs");
+    let source = file("src/config/typed.rs");
     let (_, typed) = source.split_once("struct Typed<'a> {\n").expect("the struct");
     let (typed, _) = typed.split_once("\n}\n").expect("its end");
     let mut table = "| key | default | meaning |\n| --- | --- | --- |\n".to_owned();

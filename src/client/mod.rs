@@ -5,6 +5,7 @@
 //! from the host's thread to the shards they are for (`fleet`), and every one gets its reply
 //! (`replies`).
 
+mod accept;
 mod calls;
 mod command;
 mod crew;
@@ -25,6 +26,7 @@ mod records;
 mod replies;
 mod reshard;
 mod shared;
+mod stage;
 mod standby;
 mod startup;
 mod turns;
@@ -41,7 +43,8 @@ pub use self::guilds::GuildsPage;
 pub use self::observer::{Heard, Observer};
 pub use self::ranges::shard_ranges;
 pub use self::reshard::Target;
-use self::shared::{Shared, Stage};
+use self::shared::Shared;
+use self::stage::Stage;
 pub use self::standby::StandbyWord;
 pub use self::startup::{GatewayInfo, StartLimit};
 use crate::config::Config;

@@ -1,31 +1,26 @@
 //! What the tasks of a client and its host share, and what the host's threads do with it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::command::Command;
 use super::fleet::Fleet;
-use super::forward::{self, Forward};
-use super::guilds;
 use super::keeper::Keeper;
 use super::latch::Latch;
 use super::leases::Leases;
-use super::post::{self, Post};
+use super::post::Post;
 use super::records::{Kind, Records};
 use super::replies::{Replies, Return};
 use super::reshard;
+use super::stage::{Progress, Stage};
 use super::standby::{NoteTaking, Standby};
-use super::startup;
 use crate::config::{self, Config};
 use crate::error::{Error, ErrorKind};
 use crate::health::{Overview, QueueOverview, StoreOverview};
@@ -36,7 +31,7 @@ use crate::queue::{Event, EventKind, EventQueue, NO_SHARD};
 use crate::rest::Rest;
 use crate::shard::driver::{self, Owner};
 use crate::shard::{CollectedBytes, Measure, Outcome, ShardState, StateChange, StopMode};
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::transport::{Dialer, Network};
 
 /// A client.
@@ -67,13 +62,13 @@ pub(super) struct Shared {
     /// Its end of that, until the client starts.
     pub(super) reshard_requests: Mutex<Option<mpsc::UnboundedReceiver<reshard::Request>>>,
     /// Where it stands.
-    stage: RwLock<Stage>,
+    pub(super) stage: RwLock<Stage>,
     /// How to stop, once that is wanted.
     pub(super) stop: watch::Sender<Option<StopMode>>,
     /// Tasks of commands that take a while, and that of the endpoint.
     pub(super) tasks: Mutex<JoinSet<()>>,
     /// What has come of the shards so far.
-    progress: Mutex<Progress>,
+    pub(super) progress: Mutex<Progress>,
     /// Every shard was ready once, or one never will be, or the client stopped.
     pub(super) decided: Latch,
     /// Nothing runs any more.
@@ -88,89 +83,6 @@ pub(super) struct Shared {
     timings: Timings,
     /// When it was made.
     made_at: Instant,
-}
-
-/// Where a client stands.
-#[derive(Debug)]
-pub(super) enum Stage {
-    /// Made.
-    New,
-    /// Started, and `/gateway/bot` has not answered.
-    Starting {
-        /// What everything runs on.
-        runtime: Handle,
-        /// Commands for shards that are not there yet.
-        held: Vec<Held>,
-    },
-    /// Has shards.
-    Running {
-        /// What everything runs on.
-        runtime: Handle,
-        /// The shards.
-        fleet: Fleet,
-        /// While the bot is resharded: the new set, and from the switch on the old one.
-        other: Option<Fleet>,
-    },
-    /// Stops or has stopped.
-    Stopped {
-        /// The shards it had, for its status.
-        fleet: Option<Fleet>,
-    },
-}
-
-/// A command that waits until there are shards.
-#[derive(Debug)]
-pub(super) struct Held {
-    id: u64,
-    command: Command,
-    /// As the host wrote it, if it may have to go to another process.
-    text: Option<Box<str>>,
-}
-
-impl Stage {
-    /// The shards, if there are or were any.
-    pub(super) fn fleet(&self) -> Option<&Fleet> {
-        match self {
-            Self::Running { fleet, .. } => Some(fleet),
-            Self::Stopped { fleet } => fleet.as_ref(),
-            Self::New | Self::Starting { .. } => None,
-        }
-    }
-
-    /// Both sets of shards, while the bot is resharded.
-    pub(super) fn fleets(&self) -> impl Iterator<Item = &Fleet> {
-        let other = match self {
-            Self::Running { other, .. } => other.as_ref(),
-            _ => None,
-        };
-        self.fleet().into_iter().chain(other)
-    }
-
-    /// Its name in the status.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Starting { .. } => "starting",
-            Self::Running { .. } => "running",
-            Self::Stopped { .. } => "stopped",
-        }
-    }
-}
-
-/// What has come of the shards so far.
-#[derive(Debug, Default)]
-struct Progress {
-    /// Shards that were ready once.
-    ready: BTreeSet<u32>,
-    /// Why shards, or with [`NO_SHARD`] the client, are refused for good.
-    fatal: BTreeMap<u32, String>,
-}
-
-impl Progress {
-    /// Why it will not be complete, unless a person changes something.
-    fn refusal(&self) -> Option<Error> {
-        self.fatal.values().next().map(|reason| Error::new(ErrorKind::Fatal, reason.clone()))
-    }
 }
 
 impl Shared {
@@ -213,313 +125,6 @@ impl Shared {
             timings: Timings::new(),
             made_at: Instant::now(),
         })
-    }
-
-    // -- commands -----------------------------------------------------------------------------
-
-    /// Routes a command, or holds it until there are shards.
-    pub(super) fn accept(self: &Arc<Self>, command: Command, text: &str) -> Result<u64, Error> {
-        let needs_shards = !matches!(
-            command,
-            Command::Rest(_)
-                | Command::GatewayInfo
-                | Command::Backplane(_)
-                | Command::Reshard { .. }
-                | Command::Store(_)
-        );
-        match command {
-            Command::Backplane(_) if self.post.is_none() => return Err(post::missing()),
-            Command::Store(_) if self.store.is_none() => return Err(store::missing()),
-            _ => {}
-        }
-        let stage = self.stage();
-        match &*stage {
-            Stage::New => Err(Error::new(ErrorKind::State, "start the client first")),
-            Stage::Stopped { .. } => Err(Error::new(ErrorKind::Closed, "the client has stopped")),
-            Stage::Starting { runtime, .. } | Stage::Running { runtime, .. } if !needs_shards => {
-                let id = self.replies.open()?;
-                self.spawn(runtime, id, command);
-                Ok(id)
-            }
-            // Known at once, if it is only that no shard is there yet.
-            stage if matches!(command, Command::Guilds(_) | Command::GuildStats) => {
-                let fleet = stage.fleet();
-                fleet.map_or(Ok(()), |fleet| fleet.check(&command))?;
-                let id = self.replies.open()?;
-                self.replies.finish(id, 0, guilds::answer(fleet, &command));
-                Ok(id)
-            }
-            Stage::Running { runtime, fleet, .. } => {
-                if let Err(error) = fleet.check(&command) {
-                    let Some(forward) = self.plan_forward(&command, text, fleet) else {
-                        return Err(error);
-                    };
-                    let id = self.replies.open()?;
-                    self.spawn_forward(runtime, id, forward);
-                    return Ok(id);
-                }
-                let id = self.replies.open()?;
-                fleet.dispatch(id, command, &self.replies);
-                Ok(id)
-            }
-            Stage::Starting { .. } => {
-                drop(stage);
-                self.hold(command, text)
-            }
-        }
-    }
-
-    /// Keeps a command until there are shards, unless they have come just now.
-    fn hold(self: &Arc<Self>, command: Command, text: &str) -> Result<u64, Error> {
-        let mut stage = self.stage_mut();
-        let Stage::Starting { held, .. } = &mut *stage else {
-            drop(stage);
-            return self.accept(command, text);
-        };
-        if let Some(error) = lock(&self.progress).refusal() {
-            return Err(error);
-        }
-        let id = self.replies.open()?;
-        let text = self.post.is_some().then(|| text.into());
-        held.push(Held { id, command, text });
-        Ok(id)
-    }
-
-    /// How a command for shards that are not here gets to them, if there is a way.
-    fn plan_forward(&self, command: &Command, text: &str, fleet: &Fleet) -> Option<Forward> {
-        self.post.as_ref()?;
-        Forward::plan(command, text, fleet.total)
-    }
-
-    /// Sends a command to other processes.
-    fn spawn_forward(self: &Arc<Self>, runtime: &Handle, id: u64, forward: Forward) {
-        let shared = Arc::clone(self);
-        self.spawn_work(runtime, id, async move {
-            let result = forward::carry_out(&shared, &forward).await;
-            match result {
-                Ok((status, data)) => shared.replies.finish(id, status, data),
-                Err(error) => shared.replies.fail(id, &error),
-            }
-        });
-    }
-
-    /// Runs a command that takes a while in a task of its own.
-    pub(super) fn spawn(self: &Arc<Self>, runtime: &Handle, id: u64, command: Command) {
-        let shared = Arc::clone(self);
-        self.spawn_work(runtime, id, async move {
-            let result = match command {
-                Command::Rest(request) => {
-                    let response = shared.rest.request(*request).await;
-                    response.map(|response| (i32::from(response.status), response.body))
-                }
-                Command::Backplane(request) => match &shared.post {
-                    Some(post) => post.carry_out(*request, &shared).await,
-                    None => Err(post::missing()),
-                },
-                Command::Store(request) => match &shared.store {
-                    Some(store) => {
-                        let reply = store.run(&request).await;
-                        reply.map(|(status, data)| (status, data.into()))
-                    }
-                    None => Err(store::missing()),
-                },
-                Command::Reshard { target } => {
-                    // The reply comes when it is done.
-                    if let Err(error) = shared.request_reshard(Some(id), target).await {
-                        shared.replies.fail(id, &error);
-                    }
-                    return;
-                }
-                _ => startup::ask(&shared.rest).await.map(|response| (0, response.body)),
-            };
-            match result {
-                Ok((status, body)) => shared.replies.finish(id, status, body),
-                Err(error) => shared.replies.fail(id, &error),
-            }
-        });
-    }
-
-    /// Runs a command's work in a task, which can be cancelled.
-    fn spawn_work(
-        self: &Arc<Self>,
-        runtime: &Handle,
-        id: u64,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let shared = Arc::clone(self);
-        let work = async move {
-            let _answer = InCaseOfPanic(|| {
-                let text = "the command met a bug in the engine; see the log";
-                shared.replies.fail(id, &Error::new(ErrorKind::Panic, text));
-            });
-            work.await;
-        };
-        let mut tasks = lock(&self.tasks);
-        // Those that ended are forgotten here, so that the set holds what runs.
-        while tasks.try_join_next().is_some() {}
-        self.replies.attach(id, tasks.spawn_on(work, runtime));
-    }
-
-    // -- stages -------------------------------------------------------------------------------
-
-    /// The shards are there: what was held for them goes to them.
-    pub(super) fn set_running(self: &Arc<Self>, fleet: Fleet) {
-        let mut stage = self.stage_mut();
-        let (runtime, held) = match &mut *stage {
-            Stage::Starting { runtime, held } => {
-                let (runtime, held) = (runtime.clone(), std::mem::take(held));
-                *stage = Stage::Running { runtime: runtime.clone(), fleet, other: None };
-                (runtime, held)
-            }
-            _ => return,
-        };
-        if let Some(post) = &self.post {
-            post.hurry();
-        }
-        let Some(fleet) = stage.fleet() else { return };
-        for Held { id, command, text } in held {
-            match fleet.check(&command) {
-                Ok(()) => fleet.dispatch(id, command, &self.replies),
-                Err(error) => {
-                    let text = text.as_deref().unwrap_or_default();
-                    match self.plan_forward(&command, text, fleet) {
-                        Some(forward) => self.spawn_forward(&runtime, id, forward),
-                        None => self.replies.fail(id, &error),
-                    }
-                }
-            }
-        }
-        // Fast ones may be ready already.
-        if self.is_complete(fleet, lock(&self.progress).ready.len()) {
-            self.complete();
-        }
-    }
-
-    /// Whether all shards are here that should be, and so many of them ready is all of them.
-    pub(super) fn is_complete(&self, fleet: &Fleet, ready: usize) -> bool {
-        let running = fleet.running().count();
-        running == ready && self.shared_leases().is_none_or(|leases| leases.is_share(running))
-    }
-
-    /// The share of all shards changed: those that are ready may be enough.
-    pub(super) fn look_complete(&self) {
-        let stage = self.stage();
-        let ready = lock(&self.progress).ready.len();
-        if matches!(*stage, Stage::Running { .. })
-            && stage.fleet().is_some_and(|fleet| self.is_complete(fleet, ready))
-        {
-            self.complete();
-        }
-    }
-
-    /// A shard is ready; how many have been.
-    pub(super) fn note_ready(&self, shard_id: u32) -> usize {
-        let mut progress = lock(&self.progress);
-        progress.ready.insert(shard_id);
-        progress.fatal.remove(&shard_id);
-        progress.ready.len()
-    }
-
-    /// A shard begins anew, or is here no longer.
-    pub(super) fn unready_again(&self, shard_id: u32) {
-        let mut progress = lock(&self.progress);
-        progress.ready.remove(&shard_id);
-        progress.fatal.remove(&shard_id);
-    }
-
-    /// Refuses the client, unless it was refused before.
-    pub(super) fn refuse_once(&self, reason: &str) {
-        if !lock(&self.progress).fatal.contains_key(&NO_SHARD) {
-            self.refuse(NO_SHARD, reason, None);
-        }
-    }
-
-    /// Every shard is ready.
-    pub(super) fn complete(&self) {
-        if let Some(leases) = &self.leases {
-            leases.note_complete();
-        }
-        self.decided.set();
-        if let Some(post) = &self.post {
-            // Somebody may wait for that, to restart the next worker.
-            post.hurry();
-        }
-        if let Some(records) = &self.records {
-            records.ready();
-        }
-    }
-
-    /// The new set of shards takes over, and the old one is on its way out. Tells the host.
-    pub(super) fn switch_fleets(&self) {
-        let mut stage = self.stage_mut();
-        let Stage::Running { fleet, other: Some(other), .. } = &mut *stage else { return };
-        std::mem::swap(fleet, other);
-        let (from, to) = (other.total, fleet.total);
-        let mut progress = lock(&self.progress);
-        *progress = Progress::default();
-        for (shard_id, member) in &fleet.members {
-            let state = member.status.get().state;
-            if state == ShardState::Ready {
-                progress.ready.insert(*shard_id);
-            }
-            let reason = format!("resharded from {from} to {to}");
-            self.say(*shard_id, ShardState::Idle, state, reason);
-        }
-        if let Some(post) = &self.post {
-            post.hurry();
-        }
-        if let Some(records) = &self.records {
-            records.switched();
-        }
-    }
-
-    /// Launches the other set of shards. Nobody looks for it meanwhile: the first of them may be at the gate
-    /// before the last is launched, and what the gate says to a shard that is not found would be lost.
-    pub(super) fn launch_other(&self, launch: impl FnOnce() -> Fleet) {
-        if let Stage::Running { other, .. } = &mut *self.stage_mut() {
-            *other = Some(launch());
-        }
-    }
-
-    /// Forgets the other set of shards.
-    pub(super) fn forget_other(&self) {
-        if let Stage::Running { other, .. } = &mut *self.stage_mut() {
-            *other = None;
-        }
-    }
-
-    /// There will be no shards: what was held for them fails.
-    pub(super) fn set_refused(&self) {
-        let Stage::Starting { held, .. } = &mut *self.stage_mut() else { return };
-        let Some(error) = lock(&self.progress).refusal() else { return };
-        for Held { id, .. } in held.drain(..) {
-            self.replies.fail(id, &error);
-        }
-    }
-
-    /// No commands any more; the shards are still on their way out.
-    pub(super) fn set_stopped(&self) {
-        let mut stage = self.stage_mut();
-        let before = std::mem::replace(&mut *stage, Stage::Stopped { fleet: None });
-        *stage = match before {
-            Stage::Running { fleet, .. } => Stage::Stopped { fleet: Some(fleet) },
-            Stage::Stopped { fleet } => Stage::Stopped { fleet },
-            Stage::New | Stage::Starting { .. } => Stage::Stopped { fleet: None },
-        };
-    }
-
-    /// The tasks of commands and the endpoint, to be ended.
-    pub(super) fn take_tasks(&self) -> JoinSet<()> {
-        std::mem::take(&mut *lock(&self.tasks))
-    }
-
-    /// Nothing runs any more: open commands are answered and the stream of events ends.
-    pub(super) fn end(&self) {
-        self.set_stopped();
-        self.replies.close();
-        self.queue.close();
-        self.decided.set();
-        self.stopped.set();
     }
 
     // -- what is told -------------------------------------------------------------------------
@@ -662,16 +267,6 @@ impl Shared {
 
     // -- locks --------------------------------------------------------------------------------
     // A panic of another thread does not spoil what they protect: every change is complete in itself.
-
-    /// Where the client stands.
-    pub(super) fn stage(&self) -> RwLockReadGuard<'_, Stage> {
-        self.stage.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same, to change it.
-    pub(super) fn stage_mut(&self) -> RwLockWriteGuard<'_, Stage> {
-        self.stage.write().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Owner for Shared {

@@ -19,7 +19,8 @@ use tracing::{info, warn};
 
 use super::fleet::{Fleet, Member};
 use super::records::Kind;
-use super::shared::{Shared, Stage, lock};
+use super::shared::{Shared, lock};
+use super::stage::Stage;
 use super::startup::Plan;
 use super::worker::STANDBY;
 use crate::config::Config;

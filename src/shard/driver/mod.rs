@@ -1,72 +1,39 @@
 //! Does what the machine says, with tokio: one task per shard.
 
+mod mail;
+mod receive;
+mod tell;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::{debug, trace, warn};
+use tracing::warn;
 
+pub(crate) use self::mail::{Mail, Mailbox};
+pub(crate) use self::tell::state_event;
 use super::detour::Detour;
 use super::guild_patience::GuildPatience;
-use super::guilds::{GuildCounts, GuildIndex, Guilds, Loading};
-use super::machine::{
-    Command, Counters, Delivery, Input, Machine, Outcome, Output, Settings, StateChange, StopMode,
-};
+use super::guilds::{GuildCounts, GuildIndex, Loading};
+use super::machine::{Counters, Input, Machine, Outcome, Output, Settings, StateChange, StopMode};
 use super::measure::Measure;
 use super::member_chunks::CollectedBytes;
-use super::members::{Act, MemberRequest, Members};
-use super::notes::Notes;
-use super::overlap::{Overlap, Side};
+use super::members::{Act, Members};
+use super::overlap::Side;
 use super::session::Session;
-use super::stage::{Dispatch, Stage};
+use super::stage::Stage;
 use super::state::ShardState;
 use super::status::{ShardStatus, Snapshot};
-use crate::config::MAX_MISSING_NAMED;
 use crate::error::Error;
 use crate::identify::line::Line;
-use crate::protocol::{Compression, Intents, OpCode, Scanner, guild_id_of};
-use crate::queue::{Event, EventKind, EventQueue, FLAG_REPLAYED, Progress, wall_clock_ns};
-use crate::sessions::session_tag;
-use crate::transport::{Dialer, Inflate, Received, WebSocket};
-
-/// Websocket messages handled before timers and mail get their turn.
-const BURST: usize = 256;
-
-/// What a shard can be told. The client bounds how many commands there are at once; the rest is
-/// rare, so the mailbox needs no bound of its own.
-#[derive(Debug)]
-pub(crate) enum Mail {
-    /// From the identify gate: the turn is close.
-    GateNear { ticket: u64 },
-    /// From the identify gate: identify now.
-    GateGranted { ticket: u64 },
-    /// Send something.
-    Command(Command),
-    /// Ask for members, and reply with all of them.
-    CollectMembers { command_id: u64, request: Box<MemberRequest> },
-    /// Do not send it after all.
-    Cancel { command_id: u64 },
-    /// Take a new connection.
-    Restart { resume: bool },
-    /// Show that the connection is alive.
-    Beat,
-    /// Another set of shards comes to take over.
-    Overlap(Arc<Overlap>),
-    /// Shards of other processes come to take over: note what is delivered.
-    Note(Arc<Notes>),
-    /// The end.
-    Stop(StopMode),
-}
-
-/// The other end of a mailbox.
-pub(crate) type Mailbox = mpsc::UnboundedSender<Mail>;
+use crate::protocol::{Compression, Intents, Scanner};
+use crate::queue::{EventQueue, Progress, wall_clock_ns};
+use crate::transport::{Dialer, Inflate, WebSocket};
 
 /// What a shard tells its client.
 pub(crate) trait Owner: Send + Sync + 'static {
@@ -108,31 +75,6 @@ pub(crate) struct Surroundings {
     pub(crate) collected: Arc<CollectedBytes>,
     /// Who is told.
     pub(crate) owner: Arc<dyn Owner>,
-}
-
-/// The event that tells the host of a change of state.
-pub(crate) fn state_event(shard_id: u32, change: &StateChange) -> Event {
-    let StateChange { from, to, reason, close_code, .. } = change;
-    let data = json!({"from": from, "to": to, "reason": reason, "close_code": close_code});
-    let mut event = Event::new(EventKind::ShardState, to.name(), data.to_string().as_bytes());
-    event.shard_id = shard_id;
-    event
-}
-
-/// The event that tells the host that the guilds are complete. `missing` are those that are not there.
-fn guilds_event(shard_id: u32, guilds: usize, missing: impl Iterator<Item = u64>) -> Event {
-    let (mut named, mut count) = (Vec::new(), 0_usize);
-    for id in missing {
-        if count < MAX_MISSING_NAMED {
-            named.push(id.to_string());
-        }
-        count += 1;
-    }
-    let data = json!({"guilds": guilds, "missing": named, "missing_count": count});
-    let mut event = Event::new(EventKind::GuildsComplete, "", data.to_string().as_bytes());
-    event.shard_id = shard_id;
-    event.status = i32::try_from(count).unwrap_or(i32::MAX);
-    event
 }
 
 /// Runs a shard until it is told to stop.
@@ -344,61 +286,6 @@ impl Driver {
         }
     }
 
-    /// Tells of a change of state. Dispatches that came before go first, unless the queue is full:
-    /// a state never waits.
-    fn tell(&mut self, change: &StateChange) {
-        self.flush();
-        let StateChange { from, to, reason, close_code, .. } = change;
-        debug!(shard = self.shard_id, %from, %to, ?close_code, "{reason}");
-        if matches!(to, ShardState::Disconnected | ShardState::Fatal) {
-            self.counts.last_error = Some(reason.to_string());
-        }
-        // Who is told, or woken, and looks finds it so.
-        self.publish();
-        if self.speaks() {
-            self.surroundings.queue.push_own(state_event(self.shard_id, change));
-            self.surroundings.owner.changed(self.shard_id, change);
-        }
-        let outcome = match to {
-            ShardState::Fatal => Outcome::Fatal,
-            ShardState::Stopped => Outcome::Stopped,
-            _ => return,
-        };
-        for command_id in self.members.drain() {
-            self.surroundings.owner.settled(self.shard_id, command_id, outcome);
-        }
-    }
-
-    /// Moves the staged dispatches into the queue, or notes that it is full.
-    fn flush(&mut self) {
-        if !self.stage.is_empty() {
-            let Surroundings { queue, detour, .. } = &mut self.surroundings;
-            let blocked = !match detour {
-                None => queue.push(self.stage.batch()),
-                Some(detour) => detour.push(self.stage.batch()),
-            };
-            // Nothing is left that came before.
-            if !blocked && detour.as_ref().is_some_and(|it| it.is_over(self.clock.wall_ns)) {
-                *detour = None;
-            }
-            if blocked != self.blocked {
-                self.blocked = blocked;
-                self.machine.handle(Input::ReadsPaused(blocked), now());
-            }
-        }
-        if self.guilds_are_complete && self.stage.is_empty() {
-            self.tell_guilds_complete();
-        }
-    }
-
-    /// Moves the staged dispatches into the queue, however full it is.
-    fn push_anyway(&mut self) {
-        match &self.surroundings.detour {
-            None => self.surroundings.queue.push_anyway(self.stage.batch()),
-            Some(detour) => detour.push_anyway(self.stage.batch()),
-        }
-    }
-
     /// Leaves a snapshot.
     fn publish(&mut self) {
         let now = now();
@@ -525,193 +412,6 @@ impl Driver {
     fn lost(&mut self, code: Option<u16>, reason: String) {
         self.socket = None;
         self.machine.handle(Input::Closed { code, reason }, now());
-    }
-
-    /// Takes in what the socket has, up to a burst, and stops early when the machine wants something
-    /// done. For ever while there is neither a socket nor an attempt to open one.
-    async fn io(&mut self) {
-        let mut handled = 0;
-        std::future::poll_fn(|cx| {
-            self.clock = Clock::now();
-            if let Some(opening) = &mut self.connecting {
-                return opening.as_mut().poll(cx).map(|result| self.opened(result));
-            }
-            while handled < BURST && !self.machine.has_output() {
-                if self.stage.is_full() && !self.blocked {
-                    break;
-                }
-                // Taken out while what it received is looked at.
-                let Some(mut socket) = self.socket.take() else { break };
-                let read = !(self.blocked && self.machine.may_pause_reads());
-                let Poll::Ready(received) = socket.poll(cx, read) else {
-                    self.socket = Some(socket);
-                    break;
-                };
-                handled += 1;
-                if self.received(received) {
-                    self.socket = Some(socket);
-                }
-            }
-            if handled == 0 { Poll::Pending } else { Poll::Ready(()) }
-        })
-        .await;
-        // A socket that always has more must not keep the thread.
-        if handled == BURST {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// One piece of news from the socket; whether that goes on.
-    fn received(&mut self, received: Received<'_>) -> bool {
-        match received {
-            Received::Text(payload) => {
-                self.counts.bytes_received += payload.len() as u64;
-                self.plain(payload);
-            }
-            Received::Binary(message) => {
-                self.counts.bytes_received += message.len() as u64;
-                if self.inflate.is_some() { self.compressed(message) } else { self.plain(message) }
-            }
-            Received::Flushed => self.machine.handle(Input::Flushed, now()),
-            Received::Closed { code, reason } => {
-                self.lost(code, reason);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// A payload as it is.
-    fn plain(&mut self, payload: &[u8]) {
-        self.counts.bytes_inflated += payload.len() as u64;
-        if let Some(dispatch) = self.payload(payload) {
-            self.stage.add_received(payload, dispatch);
-        }
-    }
-
-    /// A compressed message.
-    fn compressed(&mut self, message: &[u8]) {
-        let Some(inflate) = &mut self.inflate else { return };
-        self.stage.prepare();
-        let mut text = std::mem::take(&mut self.stage.text);
-        let offset = text.len();
-        match inflate.inflate(message, &mut text) {
-            Ok(true) => {
-                self.counts.bytes_inflated += (text.len() - offset) as u64;
-                if let Some(dispatch) = self.payload(&text[offset..]) {
-                    self.stage.add_inflated(offset, dispatch);
-                } else {
-                    text.truncate(offset);
-                }
-            }
-            Ok(false) => {}
-            Err(error) => {
-                text.truncate(offset);
-                let reason = error.to_string();
-                self.machine.handle(Input::BadCompression { reason }, now());
-            }
-        }
-        self.stage.put_back(text);
-    }
-
-    /// One whole payload; what the host gets of it.
-    fn payload(&mut self, payload: &[u8]) -> Option<Dispatch> {
-        let Clock { now, wall_ns } = self.clock;
-        let envelope = match self.scanner.scan(payload) {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                warn!(shard = self.shard_id, bytes = payload.len(), "{error}");
-                self.machine.handle(Input::BadPayload { seq: error.seq }, now);
-                return None;
-            }
-        };
-        let (name, data) = (envelope.name.of(payload), envelope.data.of(payload));
-        trace!(shard = self.shard_id, op = envelope.op, seq = envelope.seq, bytes = payload.len());
-        if envelope.op != u64::from(OpCode::Dispatch.number()) {
-            self.machine.handle(Input::Control { op: envelope.op, data }, now);
-            return None;
-        }
-        self.counts.events += 1;
-        self.counts.last_event_at = Some(now);
-        let flags = match self.machine.dispatch(envelope.seq, name, data, now) {
-            Delivery::New => 0,
-            Delivery::Replayed => FLAG_REPLAYED,
-            Delivery::Drop => return None,
-        };
-        match name {
-            b"GUILD_MEMBERS_CHUNK" if self.members.chunk(data, now) => return None,
-            b"RATE_LIMITED" if self.members.rate_limited(data, now) => return None,
-            b"READY" => {
-                self.members.ready(now);
-                self.begin_session();
-            }
-            b"RESUMED" => self.members.resumed(now),
-            _ => {}
-        }
-        if Guilds::concerns(name) {
-            self.observe_guilds(envelope.seq, name, data);
-        }
-        let is_wanted = |names: &Arc<[Vec<u8>]>| {
-            names.binary_search_by(|known| known.as_slice().cmp(name)).is_ok()
-        };
-        if !self.surroundings.events.as_ref().is_none_or(is_wanted) {
-            return None;
-        }
-        Some(Dispatch {
-            seq: envelope.seq.unwrap_or(0),
-            guild_id: guild_id_of(name, data),
-            received_ns: wall_ns,
-            flags,
-            name: envelope.name,
-            data: envelope.data,
-        })
-    }
-
-    /// READY came: what follows belongs to another session.
-    fn begin_session(&mut self) {
-        self.surroundings.line.answered();
-        if let (Some(progress), Some(session)) =
-            (&self.surroundings.progress, self.machine.session())
-        {
-            // After READY: replayed, it would begin another session, and all that follows would be new.
-            progress.begin(session_tag(&session.id), session.seq);
-        }
-    }
-
-    /// Whether the host hears of this shard's own affairs.
-    fn speaks(&self) -> bool {
-        self.surroundings.detour.as_ref().is_none_or(Detour::speaks)
-    }
-
-    /// Takes note of a dispatch about guilds.
-    fn observe_guilds(&mut self, seq: Option<u64>, name: &[u8], data: &[u8]) {
-        let mut guilds = self.surroundings.guilds.lock();
-        guilds.observe(seq, name, data);
-        self.guild_counts = guilds.counts();
-        drop(guilds);
-        self.guilds_are_complete =
-            self.guild_patience.observed(name, self.guild_counts, self.clock.now);
-    }
-
-    /// Tells that the guilds that READY listed have come, or are not waited for any more. Only what the
-    /// host was told is noted in the index: a shard that dies before begins there again.
-    fn tell_guilds_complete(&mut self) {
-        self.guilds_are_complete = false;
-        let mut guilds = self.surroundings.guilds.lock();
-        // Without the intent none comes, so none is missing.
-        let awaits = self.guild_patience.has_intent();
-        let missing = guilds.complete().filter(|_| awaits);
-        let event = guilds_event(self.shard_id, self.guild_counts.guilds, missing);
-        self.guild_counts = guilds.counts();
-        drop(guilds);
-        if let Some(detour) = self.surroundings.detour.as_ref().filter(|it| !it.speaks()) {
-            detour.keep(event);
-            return;
-        }
-        if let Some(missing) = usize::try_from(event.status).ok().filter(|it| *it > 0) {
-            self.surroundings.owner.missed_guilds(self.shard_id, missing);
-        }
-        self.surroundings.queue.push_own(event);
     }
 
     /// Waits for the goodbyes of all sockets.

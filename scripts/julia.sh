@@ -92,7 +92,8 @@ read_lists() {
 install_julia() {
     say "installing Julia 1.5.3 from Debian 11"
     read_lists
-    apt install -y --no-install-recommends julia >"$home/apt/log" 2>&1 || {
+    # This one's Pkg wants to find curl, even where there is nothing to download.
+    apt install -y --no-install-recommends julia curl >"$home/apt/log" 2>&1 || {
         cat "$home/apt/log" >&2
         fail "apt-get could not install it."
     }

@@ -23,6 +23,8 @@ test)
     need g++ g++ --version
     need binutils nm --version
     need valgrind valgrind --version
+    # Tests send signals with its kill.
+    need procps test -x /bin/kill
     need redis-server redis-server --version
     # Debian does not put initdb on the path.
     need postgresql sh -c 'command -v initdb || ls /usr/lib/postgresql/*/bin/initdb'

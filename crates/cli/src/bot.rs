@@ -6,6 +6,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
@@ -21,7 +23,7 @@ const VARIABLES: [&str; 6] = [
 
 /// A running bot; it does not outlive this.
 pub(crate) struct Bot {
-    pid: u32,
+    pid: Pid,
     ended: JoinHandle<io::Result<ExitStatus>>,
 }
 
@@ -54,7 +56,10 @@ impl Bot {
                 }
             });
         }
-        Ok(Self { pid: child.id(), ended: spawn_blocking(move || child.wait()) })
+        Ok(Self {
+            pid: Pid::from_raw(child.id().cast_signed()),
+            ended: spawn_blocking(move || child.wait()),
+        })
     }
 
     /// Waits for its end.
@@ -70,22 +75,22 @@ impl Bot {
     /// # Errors
     /// When it does not in this time.
     pub(crate) async fn stop(mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
-        self.signal("-INT");
+        self.signal(Signal::SIGINT);
         let ended = timeout(patience, self.ended()).await;
         ended.context("the bot did not end when it was interrupted")?
     }
 
     /// Sends a signal, if it still runs.
-    fn signal(&self, signal: &str) {
+    fn signal(&self, signal: Signal) {
         if !self.ended.is_finished() {
             // It may end just now, which is as well.
-            let _ = Command::new("kill").arg(signal).arg(self.pid.to_string()).status();
+            let _ = kill(self.pid, signal);
         }
     }
 }
 
 impl Drop for Bot {
     fn drop(&mut self) {
-        self.signal("-KILL");
+        self.signal(Signal::SIGKILL);
     }
 }

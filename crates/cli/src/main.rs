@@ -16,6 +16,7 @@ mod soak;
 mod top;
 mod view;
 
+use std::panic;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,8 +42,21 @@ enum Command {
     Soak(soak::Arguments),
 }
 
+/// Makes nothing of it when the reader of what is printed has gone (`| head`): the program ends, and nobody is there
+/// to be told why.
+fn end_quietly_without_a_reader() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or_default();
+        if !text.starts_with("failed printing to stdout") {
+            tell(info);
+        }
+    }));
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    end_quietly_without_a_reader();
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Sim(arguments) => sim::run(arguments).await,

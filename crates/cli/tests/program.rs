@@ -41,6 +41,17 @@ async fn plan_says_what_discord_says() {
 }
 
 #[test]
+fn nobody_reads_on_and_nothing_is_made_of_it() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shardwright"));
+    let child = command.args(["plan", "--table"]).stdout(writer).stderr(Stdio::piped()).spawn();
+    let output = child.expect("it starts").wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(!output.status.success(), "the table was not printed");
+}
+
+#[test]
 fn a_size_takes_neither_token_nor_network() {
     let plan = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardwright"));

@@ -8,9 +8,10 @@ use shardwright::client::Observer;
 use shardwright::shard::StopMode;
 use shardwright_sim::{Options, Simulator};
 
-use crate::backend::{Backend, RedisServer, on_every_backplane};
+use crate::backend::{Backend, on_every_backplane};
 use crate::calls::worker;
 use crate::host::{Host, config, simulator};
+use crate::redis_server::RedisServer;
 
 on_every_backplane!(all_numbers_are_summed,);
 

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use shardwright::shard::StopMode;
 use shardwright_sim::{Options, Simulator};
 
-use crate::backend::{Backend, RedisServer, directory};
+use crate::backend::{Backend, directory};
 use crate::host::{Host, simulator};
 use crate::messages::{messages, subscribe};
+use crate::redis_server::RedisServer;
 
 /// A bot with traffic.
 pub(crate) fn busy() -> Simulator {

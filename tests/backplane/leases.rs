@@ -21,8 +21,9 @@ use shardwright_sim::{Options, Rule, Server, Simulator, ViolationRecord};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::backend::{Backend, RedisServer, on_every_backplane};
+use crate::backend::{Backend, on_every_backplane};
 use crate::host::{Host, config, simulator};
+use crate::redis_server::RedisServer;
 
 on_every_backplane!(
     shares_follow_who_comes_and_goes,

@@ -22,9 +22,10 @@ use shardwright::{Client, Config};
 use shardwright_sim::{Options, Rule, Simulator, ViolationRecord};
 use tokio::task::spawn_blocking;
 
-use crate::backend::{RedisServer, directory};
+use crate::backend::directory;
 use crate::host::config;
 use crate::latency::{now_us, report};
+use crate::redis_server::RedisServer;
 
 /// The configuration of a process.
 const CONFIG: &str = "SHARDWRIGHT_TEST_MACHINES_CONFIG";

@@ -20,6 +20,7 @@ mod messages;
 mod operator;
 mod outages;
 mod proxy;
+mod redis_server;
 mod sessions;
 mod standby;
 #[path = "../client/temp_file.rs"]

@@ -15,11 +15,12 @@ use shardwright::queue::EventKind;
 use shardwright::shard::StopMode;
 use shardwright_sim::{Options, Simulator};
 
-use crate::backend::{RedisServer, directory};
+use crate::backend::directory;
 use crate::faults::{busy, end, trouble, until_heard};
 use crate::host::{Host, config};
 use crate::messages::subscribe;
 use crate::proxy::Proxy;
+use crate::redis_server::RedisServer;
 
 /// The result of a command that succeeds.
 async fn done(host: &mut Host, command: Value) -> Value {

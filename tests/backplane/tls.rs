@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use shardwright::shard::StopMode;
 use shardwright_sim::Options;
 
-use crate::backend::{RedisServer, directory};
+use crate::backend::directory;
 use crate::host::{Host, simulator};
 use crate::messages::{messages, subscribe};
+use crate::redis_server::RedisServer;
 use crate::temp_file::TempDir;
 
 /// Files of an authority and of a server that it vouches for.

@@ -16,8 +16,9 @@ use shardwright::{Client, Config};
 use shardwright_sim::{Cut, Options, Rule, SessionStarts, Simulator, Target, ViolationRecord};
 use tokio::time::sleep;
 
-use crate::backend::{Backend, RedisServer, directory, on_every_backplane};
+use crate::backend::{Backend, directory, on_every_backplane};
 use crate::host::{Host, answer, config, rest_fault, simulator};
+use crate::redis_server::RedisServer;
 
 on_every_backplane!(a_killed_process_takes_no_turn_with_it,);
 

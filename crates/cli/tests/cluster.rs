@@ -1,5 +1,9 @@
 //! `shardwright cluster` with real bots: nothing is lost, whatever becomes of its workers.
 
+#[path = "../../../tests/backplane/redis_server.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod redis_server;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -18,6 +22,8 @@ use shardwright::shard::StopMode;
 use shardwright::transport::Tcp;
 use shardwright::{Client, Config};
 use shardwright_sim::{Options, Rule, Server, Simulator, ViolationRecord};
+
+use crate::redis_server::RedisServer;
 
 /// Patience with bots that have received something; only reached by a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -119,6 +125,17 @@ impl World {
         let mut world = Self { simulator, server, directory, cluster, lines, seen: Vec::new() };
         world.line(&format!("{shards} of {shards} shards are ready"));
         world
+    }
+
+    /// Eight shards in two workers while two more with four shards come up, and the deploy that has them do it.
+    async fn amid_a_reshard() -> (Self, Child) {
+        let mut world = Self::new(&["--workers", "2"]).await;
+        let deploy = world.deploying(&["--shards", "4"], &[]).spawn().expect("it starts");
+        world.line("shards 2-3/4");
+        while world.pids().len() < 4 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        (world, deploy)
     }
 
     /// `shardwright cluster`.
@@ -382,6 +399,13 @@ fn refusal(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// A file of settings with this backplane.
+fn settings(backplane: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(file, "env.SHARDWRIGHT_BACKPLANE = '{backplane}'").expect("room");
+    file
+}
+
 /// The process of which a line says that it started.
 fn started(line: &str) -> Pid {
     let pid = line.split("pid ").nth(1).and_then(|rest| rest.split(',').next()).expect(line);
@@ -464,13 +488,53 @@ async fn what_an_old_worker_had_not_finished_comes_from_the_new_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_is_killed_amid_a_reshard_goes_on_as_before() {
+async fn an_old_worker_that_dies_amid_a_reshard_comes_back_for_it() {
     let mut world = World::new(&["--workers", "2"]).await;
+    let pids = world.pids();
     let deploy = world.deploying(&["--shards", "4"], &[]).spawn().expect("it starts");
     world.line("shards 2-3/4");
-    while world.pids().len() < 4 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    kill(pids[0], Signal::SIGKILL).expect("it runs");
+    world.line("worker 0 was ended by SIGKILL; it is started again");
+    let output = deploy.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("0 shards resumed, 4 identified"), "{output:?}");
+    assert_eq!(world.identifies(), 8 + 4, "it resumed");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_number_of_shards_over_redis() {
+    let redis = RedisServer::start(&[]);
+    let settings = settings(&redis.url());
+    let path = settings.path().to_str().expect("text");
+    let world = World::of(4, &["--workers", "2", "--config", path]).await;
+    let output = world.deploy(&["--shards", "8", "--workers", "3"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(world.identifies(), 4 + 8);
+    assert_eq!(world.end().await, 0, "they were noted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_stopped_amid_a_reshard_takes_all_workers_along() {
+    let (mut world, deploy) = World::amid_a_reshard().await;
+    let pids = world.pids();
+    kill(Pid::from_raw(world.cluster.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    assert!(world.cluster.wait().expect("it ends").success());
+    let why = refusal(&deploy.wait_with_output().expect("it ends"));
+    assert!(why.contains("the cluster stops, and its change of shards with it"), "{why}");
+    let runs = |pid: &Pid| began_at(pid.as_raw().cast_unsigned()).is_some();
+    assert!(!pids.iter().any(runs), "they have ended");
+
+    let identifies = world.identifies();
+    world.another();
+    world.line("8 of 8 shards are ready");
+    assert_eq!(world.identifies(), identifies, "all have resumed");
+    assert_eq!(world.end().await, 0, "all were done with");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_killed_amid_a_reshard_goes_on_as_before() {
+    let (mut world, deploy) = World::amid_a_reshard().await;
     world.cluster.kill().expect("it runs");
     world.cluster.wait().expect("it ends");
     let why = refusal(&deploy.wait_with_output().expect("it ends"));

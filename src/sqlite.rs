@@ -70,10 +70,17 @@ fn use_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> 
 /// # Errors
 /// Says why that failed, or that the file is from a later version, and is left alone.
 pub(crate) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), String> {
+    let version = |connection: &Connection| {
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+    };
+    // With nothing to write, nobody who writes has to be waited for.
+    if version(connection).is_ok_and(|done| done as usize == steps.len()) {
+        return Ok(());
+    }
     let migrated = connection.transaction_with_behavior(TransactionBehavior::Immediate);
     let migrate = || {
         let transaction = migrated?;
-        let done: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let done = version(&transaction)?;
         let Some(missing) = steps.get(done as usize..) else { return Ok(false) };
         for step in missing {
             transaction.execute_batch(step)?;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -36,6 +36,13 @@ const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// Time between two writes of a shard's guilds, which come in thousands when it starts.
 const GUILDS_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a start asks for what is kept, all in all. Without it all shards identify, and what happened
+/// meanwhile is lost.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time between two such questions.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// The keeper of one client's sessions.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -44,6 +51,8 @@ pub(super) struct Keeper {
     owner: Owner,
     /// Whether the store can be used at all.
     is_open: AtomicBool,
+    /// When the start goes on without what is kept.
+    give_up_at: OnceLock<Instant>,
     /// Whether the last write of how far the host has come failed, for `at_most_once`.
     taken_failed: Arc<AtomicBool>,
     /// What is stored.
@@ -97,6 +106,7 @@ impl Keeper {
             delivery: config.delivery,
             owner: Owner::new(config),
             is_open: AtomicBool::new(false),
+            give_up_at: OnceLock::new(),
             taken_failed: Arc::default(),
             saved: Mutex::default(),
             trouble: Mutex::default(),
@@ -132,7 +142,7 @@ impl Keeper {
 
     /// What the last process started with, and its shards whose sessions can be resumed.
     pub(super) async fn last_start(&self) -> Option<(LastStart, BTreeSet<u32>)> {
-        self.ask(self.store.last_start(&self.owner)).await.flatten()
+        self.insist(|| self.store.last_start(&self.owner)).await.flatten()
     }
 
     /// Opens what says how far the host has come with so many shards, for `at_most_once`.
@@ -161,7 +171,8 @@ impl Keeper {
         plan: &Plan,
         taken: Option<&TakenFile>,
     ) -> BTreeMap<u32, (Session, Arc<GuildIndex>)> {
-        let found = self.ask(self.store.load(&self.owner, &plan.as_start())).await;
+        let start = plan.as_start();
+        let found = self.insist(|| self.store.load(&self.owner, &start)).await;
         let mut sessions = BTreeMap::new();
         for stored in found.unwrap_or_default() {
             sessions.insert(stored.shard_id, revive(stored, plan, taken));
@@ -417,6 +428,19 @@ impl Keeper {
                 self.note("cannot be used", Err(error));
                 None
             }
+        }
+    }
+
+    /// Asks the store until it answers, as long as a start may take; `None` when it cannot be used.
+    async fn insist<'a, T>(&'a self, question: impl Fn() -> Storing<'a, T>) -> Option<T> {
+        let give_up_at = *self.give_up_at.get_or_init(|| Instant::now() + START_PATIENCE);
+        loop {
+            let answer = self.ask(question()).await;
+            let is_open = self.is_open.load(Ordering::Relaxed);
+            if answer.is_some() || !is_open || Instant::now() >= give_up_at {
+                return answer;
+            }
+            sleep(ASK_AGAIN).await;
         }
     }
 

@@ -50,6 +50,9 @@ const FENCE: &str = "CREATE TABLE fence (
 /// Patience with another process that writes. Nothing here takes longer than a few milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The same as the file is opened: without it all shards would identify.
+pub(super) const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Discord counts identifies over this long.
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -131,7 +134,9 @@ impl SessionFile {
     /// # Errors
     /// Says why it cannot be used.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        Self::prepare(sqlite::open(path, BUSY_TIMEOUT)?)
+        let file = Self::prepare(sqlite::open(path, OPEN_PATIENCE)?)?;
+        file.lock().busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
+        Ok(file)
     }
 
     /// Makes the tables, unless the file is from a later version.

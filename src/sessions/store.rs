@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::sqlite::OPEN_PATIENCE;
 use super::{History, LastStart, Owner, SaidLimit, SessionFile, Stored, Write, wall_ms};
 use crate::simulation;
 
@@ -136,7 +137,7 @@ impl SessionStore for FileStore {
     fn open(&self) -> Storing<'_, ()> {
         Box::pin(async {
             let path = self.path.clone();
-            let opened = blocking(move || SessionFile::open(&path)).await;
+            let opened = within(OPEN_PATIENCE, move || SessionFile::open(&path)).await;
             let opened = opened.map_err(|error| format!("cannot be opened: {error}"));
             let result = opened.as_ref().map(drop).map_err(String::clone);
             *self.file() = opened.map(Arc::new);
@@ -218,16 +219,23 @@ fn write(file: &SessionFile, save: &Save) -> rusqlite::Result<()> {
 }
 
 /// Does something that may block, in a thread that may wait; a disk that hangs holds up nobody for long.
-/// In a simulation a disk takes no time.
 pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    within(DISK_PATIENCE, work).await
+}
+
+/// The same with as much patience as it says. In a simulation a disk takes no time.
+async fn within<T: Send + 'static>(
+    patience: Duration,
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     if simulation::is_here() {
         return work();
     }
-    match timeout(DISK_PATIENCE, spawn_blocking(work)).await {
+    match timeout(patience, spawn_blocking(work)).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err("it met a bug in the engine".to_owned()),
-        Err(_) => Err(format!("it takes longer than {} s", DISK_PATIENCE.as_secs())),
+        Err(_) => Err(format!("it takes longer than {} s", patience.as_secs())),
     }
 }

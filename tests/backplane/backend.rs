@@ -51,6 +51,22 @@ impl Backend {
         }
     }
 
+    /// Nobody can write any more what it keeps of sessions, until what this returns is called.
+    pub(crate) fn hold_up_sessions(&self) -> Box<dyn FnOnce() + '_> {
+        match self {
+            Self::Sqlite(directory) => {
+                let file = directory.path().join("backplane-sessions");
+                let other = rusqlite::Connection::open(file).expect("it is there");
+                other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+                Box::new(move || drop(other))
+            }
+            Self::Redis(server) => {
+                server.freeze();
+                Box::new(|| server.thaw())
+            }
+        }
+    }
+
     /// A client on it, with more keys of the config.
     pub(crate) fn start(&self, simulator: &Simulator, mut keys: Value) -> Host {
         keys["backplane"] = json!(self.url());

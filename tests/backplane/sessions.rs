@@ -12,6 +12,7 @@ use crate::host::{Host, simulator};
 on_every_backplane!(
     the_next_process_goes_on_where_the_last_one_stopped,
     shards_are_shared_out_anew_without_an_identify,
+    a_start_waits_for_what_is_kept,
 );
 
 /// Four busy shards that start together.
@@ -101,4 +102,26 @@ async fn shards_are_shared_out_anew_without_an_identify(backend: Backend) {
     for host in hosts {
         end(host, StopMode::Close).await;
     }
+}
+
+/// A store that does not answer just as a process starts is asked again, for an identify costs more than the wait.
+async fn a_start_waits_for_what_is_kept(backend: Backend) {
+    let simulator = busy(Options::default());
+    let keys = || json!({"sessions": "backplane", "shards": 4, "delivery": "at_least_once"});
+    let mut host = backend.start(&simulator, keys());
+    host.until_ready().await;
+    end(host, StopMode::Resumable).await;
+
+    let go_on = backend.hold_up_sessions();
+    let mut host = backend.start(&simulator, keys());
+    let has_failed = |host: &Host| {
+        let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
+        status["sessions_error"].is_string()
+    };
+    host.until("a question that was not answered", has_failed).await;
+    go_on();
+    host.until_ready().await;
+    assert_eq!(simulator.look(|seen| (seen.counts.identifies, seen.counts.resumed)), (4, 4));
+    simulator.set_traffic(0.0).expect("a rate");
+    end(host, StopMode::Close).await;
 }

@@ -23,6 +23,7 @@ else
 	@$(TARGET)/release/shardwright demo examples/c/build/ping_bot
 endif
 
+test: export TMPDIR := $(shell scripts/tmp.sh)
 test: ## run every check there is, as CI does
 	@scripts/setup.sh test
 	@echo "== Format"

@@ -28,7 +28,7 @@ class Process:
             [str(part) for part in command], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace")
         # Whatever becomes of the test.
-        atexit.register(self.process.kill)
+        atexit.register(self._end)
         threading.Thread(target=self._read, args=(told or (lambda line: None),), daemon=True).start()
 
     def _read(self, told):
@@ -38,6 +38,15 @@ class Process:
             with self.news:
                 self.seen.append(line)
                 self.news.notify_all()
+
+    def _end(self):
+        """Ends it, in peace if it can: a cluster that is killed leaves its workers behind."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
 
     def line(self, pattern, since=0):
         """The first line from there on that fits."""

@@ -2,7 +2,7 @@
 //!
 //! [`Client`] is what a host holds. Starting it spawns one task (`life`) that asks `/gateway/bot`,
 //! starts the shards (`crew`), restarts one that met a bug, and ends them all. Commands go straight
-//! from the host's thread to the shards they are for (`fleet`), and every one gets its reply
+//! from the host's thread (`accept`) to the shards they are for (`fleet`), and every one gets its reply
 //! (`replies`).
 
 mod accept;

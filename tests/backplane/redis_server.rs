@@ -4,12 +4,16 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
+use crate::temp_file::TempDir;
+
 /// A Redis server of this test's own, which keeps nothing.
 pub(crate) struct RedisServer {
     child: Child,
     port_option: &'static str,
     port: u16,
     options: Vec<String>,
+    /// One that has replicas writes there, and reads it as it starts.
+    directory: TempDir,
 }
 
 impl RedisServer {
@@ -29,9 +33,10 @@ impl RedisServer {
             let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
             let port = free.local_addr().expect("bound").port();
             drop(free);
+            let directory = TempDir::new(&format!("redis-{port}"));
             // Somebody else may have taken it by now.
-            if let Some(child) = run(port_option, port, &options) {
-                return Self { child, port_option, port, options };
+            if let Some(child) = run(port_option, port, &options, &directory) {
+                return Self { child, port_option, port, options, directory };
             }
         }
     }
@@ -54,7 +59,9 @@ impl RedisServer {
 
     /// Starts it again where it was, empty.
     pub(crate) fn restart(&mut self) {
-        self.child = run(self.port_option, self.port, &self.options).expect("its port is free");
+        let _ = std::fs::remove_file(self.directory.path().join("dump.rdb"));
+        self.child = run(self.port_option, self.port, &self.options, &self.directory)
+            .expect("its port is free");
     }
 
     /// Has it do nothing until it is told to go on: connections stay, answers do not come.
@@ -75,7 +82,7 @@ impl RedisServer {
 }
 
 /// A running server; `None` when it cannot listen there.
-fn run(port_option: &str, port: u16, options: &[String]) -> Option<Child> {
+fn run(port_option: &str, port: u16, options: &[String], directory: &TempDir) -> Option<Child> {
     let mut child = Command::new("redis-server")
         .args([
             // Not in the clear where it is TLS.
@@ -90,6 +97,8 @@ fn run(port_option: &str, port: u16, options: &[String]) -> Option<Child> {
             "--appendonly",
             "no",
         ])
+        .arg("--dir")
+        .arg(directory.path())
         .args(options)
         .stdout(Stdio::piped())
         .spawn()

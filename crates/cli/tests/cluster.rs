@@ -3,6 +3,9 @@
 #[path = "../../../tests/backplane/redis_server.rs"]
 #[allow(dead_code, reason = "others use the rest")]
 mod redis_server;
+#[path = "../../../tests/client/temp_file.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod temp_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};

@@ -54,7 +54,8 @@ fn simulate() {
 fn assert_limits_held(simulator: &Simulator) {
     let is_grave = |violation: &ViolationRecord| violation.rule != Rule::RestLimitExceeded;
     let grave: Vec<_> = simulator.violations().into_iter().filter(is_grave).collect();
-    assert!(grave.is_empty(), "{grave:?}");
+    let identifies = simulator.look(|seen| seen.identifies.clone());
+    assert!(grave.is_empty(), "{grave:?}; all identifies: {identifies:#?}");
 }
 
 /// Times between identifies of each bucket.

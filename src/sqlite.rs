@@ -2,9 +2,11 @@
 //! machine, and refused where SQLite itself could not tell that it is not safe.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
@@ -31,12 +33,25 @@ pub(crate) fn open(path: &Path, patience: Duration) -> Result<Connection, String
                     cannot go on from; fork before the first client that has a file, or spawn a new process"
             .to_owned());
     }
-    // SQLite itself would make it readable for everybody.
-    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path);
-    made.map_err(|error| error.to_string())?;
+    make(path).map_err(|error| error.to_string())?;
     let connection = Connection::open(path).map_err(|error| error.to_string())?;
     prepare(&connection, patience).map_err(|error| error.to_string())?;
     Ok(connection)
+}
+
+/// Makes the file where there is none: SQLite itself would make it readable for everybody.
+///
+/// One that is there is not opened, not even to be closed at once: with any descriptor of a file that a process
+/// closes it loses all its locks on that file, those of its SQLite connections too. Then another process that
+/// closes its own takes itself for the last one, and removes the log that this one still writes to.
+fn make(path: &Path) -> io::Result<()> {
+    // Nobody has a connection to it before the descriptor that made it is closed.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// What holds for every connection.
@@ -99,6 +114,29 @@ pub(crate) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A lock of this process that other processes see, on the file that SQLite has in view of its log.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn another_connection_leaves_the_first_one_its_lock() {
+        use std::os::unix::fs::MetadataExt;
+
+        let path = std::env::temp_dir().join(format!("shardwright-locks-{}", std::process::id()));
+        let connect = || open(&path, Duration::from_secs(1)).expect("a file");
+        let first = connect();
+        first.execute_batch("CREATE TABLE a (x)").expect("room");
+        let inode = format!(":{} ", std::fs::metadata(&path).expect("it is there").ino());
+        let this = format!(" {} ", std::process::id());
+        let is_locked = || {
+            let locks = std::fs::read_to_string("/proc/locks").expect("Linux says");
+            locks.lines().any(|line| line.contains(&inode) && line.contains(&this))
+        };
+        assert!(is_locked(), "the first has one");
+        let second = connect();
+        assert!(is_locked(), "it still has");
+        drop((first, second));
+        std::fs::remove_file(path).expect("it is there");
+    }
 
     #[test]
     fn steps_are_done_once_and_a_later_version_is_left_alone() {

@@ -307,27 +307,32 @@ impl Keeper {
         }
     }
 
-    /// Stores what has changed, once more.
-    pub(super) async fn store(&self, fleet: impl FnOnce(&mut dyn FnMut(&Fleet))) {
-        let mut job = None;
-        fleet(&mut |fleet| job = self.look(fleet, true));
-        if let Some(job) = job {
-            self.carry_out(job).await;
+    /// Stores what has changed, once more; all of it, should the store turn out to be another one.
+    pub(super) async fn store(&self, fleet: impl Fn(&mut dyn FnMut(&Fleet))) {
+        loop {
+            let mut job = None;
+            fleet(&mut |fleet| job = self.look(fleet, true));
+            let Some(job) = job else { return };
+            if !self.carry_out(job).await {
+                return;
+            }
         }
     }
 
     /// The same here and now.
     pub(super) fn save(&self, fleet: &Fleet) {
-        if let Some(job) = self.look(fleet, true) {
+        while let Some(job) = self.look(fleet, true) {
             let result = self.store.save_now(&job.save);
-            self.saved(job, result);
+            if !self.saved(job, result) {
+                return;
+            }
         }
     }
 
-    /// Stores it.
-    async fn carry_out(&self, job: Job) {
+    /// Stores it. Whether all has to be stored again.
+    async fn carry_out(&self, job: Job) -> bool {
         let result = self.store.save(Arc::clone(&job.save)).await;
-        self.saved(job, result);
+        self.saved(job, result)
     }
 
     /// What there is to store, if anything; at the end without a thought for how often.
@@ -337,7 +342,7 @@ impl Keeper {
         }
         let saved = lock(&self.saved);
         let (mut writes, mut alive, mut generations) = (Vec::new(), Vec::new(), Vec::new());
-        let is_time = saved.alive_at.is_none_or(|at| at.elapsed() >= ALIVE_EVERY);
+        let is_time = is_end || saved.alive_at.is_none_or(|at| at.elapsed() >= ALIVE_EVERY);
         for (&shard_id, member) in &fleet.members {
             let known = saved.sessions.get(&shard_id);
             let Some(mut session) = member.status.get().session else {
@@ -383,8 +388,8 @@ impl Keeper {
         Some(Job { save, generations })
     }
 
-    /// A job is done.
-    fn saved(&self, job: Job, result: Result<(), String>) {
+    /// A job is done. Whether all has to be stored again.
+    fn saved(&self, job: Job, result: Result<(), String>) -> bool {
         match result {
             Ok(()) => {
                 let mut saved = lock(&self.saved);
@@ -406,12 +411,20 @@ impl Keeper {
                 if !job.save.alive.is_empty() || saved.alive_at.is_none() {
                     saved.alive_at = Some(Instant::now());
                 }
+                let was_replaced = self.store.was_replaced();
+                if was_replaced {
+                    *saved = Saved::default();
+                }
                 drop(saved);
                 let failed = self.taken_failed.load(Ordering::Relaxed);
                 let disk = if failed { Err("a write failed".to_owned()) } else { Ok(()) };
                 self.note("has a file beside it that cannot be written", disk);
+                was_replaced
             }
-            Err(error) => self.note("cannot be written", Err(error)),
+            Err(error) => {
+                self.note("cannot be written", Err(error));
+                false
+            }
         }
     }
 

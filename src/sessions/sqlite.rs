@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{FRESH, Owner, Save, TakenOver};
 use crate::protocol::GatewayUrl;
 use crate::shard::Session;
-use crate::sqlite;
+use crate::sqlite::{self, Link};
 
 /// What the tables look like, version by version.
 const VERSIONS: [&str; 3] = [TABLES, LIMIT, FENCE];
@@ -62,7 +61,7 @@ const RESUMABLE: &str = "FROM session WHERE bot = ?1 AND shard_total = ?2 AND to
 
 /// A file that outlives the process. All of it blocks, for milliseconds as a rule.
 #[derive(Debug)]
-pub(crate) struct SessionFile(Mutex<Connection>);
+pub(crate) struct SessionFile(Link);
 
 /// A session that can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,14 +134,19 @@ impl SessionFile {
     /// Says why it cannot be used.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let file = Self::prepare(sqlite::open(path, OPEN_PATIENCE)?)?;
-        file.lock().busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
+        file.0.busy_timeout(BUSY_TIMEOUT).map_err(|error| error.to_string())?;
         Ok(file)
     }
 
     /// Makes the tables, unless the file is from a later version.
-    fn prepare(mut connection: Connection) -> Result<Self, String> {
-        sqlite::migrate(&mut connection, &VERSIONS)?;
-        Ok(Self(Mutex::new(connection)))
+    fn prepare(mut link: Link) -> Result<Self, String> {
+        sqlite::migrate(&mut link, &VERSIONS)?;
+        Ok(Self(link))
+    }
+
+    /// The file, if it is still the one at its path.
+    pub(crate) fn if_current(self) -> Option<Self> {
+        self.0.if_current().map(Self)
     }
 
     // -- sessions -----------------------------------------------------------------------------
@@ -154,7 +158,7 @@ impl SessionFile {
         shard_total: u32,
         now_ms: i64,
     ) -> rusqlite::Result<Vec<Stored>> {
-        load(&self.lock(), owner, shard_total, None, now_ms)
+        load(&self.0, owner, shard_total, None, now_ms)
     }
 
     /// The shards of those sessions.
@@ -164,7 +168,7 @@ impl SessionFile {
         shard_total: u32,
         now_ms: i64,
     ) -> rusqlite::Result<BTreeSet<u32>> {
-        let connection = self.lock();
+        let connection = &self.0;
         let mut select = connection.prepare(&format!("SELECT shard_id {RESUMABLE}"))?;
         let since = now_ms - FRESH.as_millis() as i64;
         let Owner { bot, token, identify } = owner;
@@ -180,8 +184,7 @@ impl SessionFile {
         leases: &[(u32, u64)],
         now_ms: i64,
     ) -> rusqlite::Result<Vec<TakenOver>> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.transaction()?;
         let mut taken = Vec::new();
         for &(shard_id, token) in leases {
             let token_before = newest_token(&transaction, &owner.bot, shard_total, shard_id)?;
@@ -204,8 +207,7 @@ impl SessionFile {
     pub(crate) fn save(&self, save: &Save, now_ms: i64) -> rusqlite::Result<()> {
         let Save { owner, shard_total, writes, alive, tokens } = save;
         let shard_total = *shard_total;
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.transaction()?;
         let mut lost = BTreeSet::new();
         for (&shard_id, &token) in tokens {
             let newest = newest_token(&transaction, &owner.bot, shard_total, shard_id)?;
@@ -232,14 +234,14 @@ impl SessionFile {
     /// Ends what is stored of a bot with another number of shards.
     pub(crate) fn forget_others(&self, bot: &str, shard_total: u32) -> rusqlite::Result<()> {
         let delete = "DELETE FROM session WHERE bot = ?1 AND shard_total <> ?2";
-        self.lock().execute(delete, params![bot, shard_total]).map(drop)
+        self.0.execute(delete, params![bot, shard_total]).map(drop)
     }
 
     // -- identifies ---------------------------------------------------------------------------
 
     /// The identifies of the last 24 hours.
     pub(crate) fn history(&self, bot: &str, now_ms: i64) -> rusqlite::Result<History> {
-        let connection = self.lock();
+        let connection = &self.0;
         let mut select = connection.prepare(
             "SELECT at_ms, shard_id, answered FROM identify
              WHERE bot = ?1 AND at_ms > ?2 AND at_ms <= ?3 ORDER BY at_ms",
@@ -248,7 +250,7 @@ impl SessionFile {
         let rows = select.query_map(params![bot, now_ms - DAY_MS, now_ms], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, bool>(2)?))
         })?;
-        let mut history = History { said: said(&connection, bot, now_ms)?, ..History::default() };
+        let mut history = History { said: said(connection, bot, now_ms)?, ..History::default() };
         for row in rows {
             let (at_ms, shard_id, answered) = row?;
             history.identifies.push((at_ms, shard_id));
@@ -264,8 +266,7 @@ impl SessionFile {
         shard_id: u32,
         now_ms: i64,
     ) -> rusqlite::Result<()> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.transaction()?;
         transaction.execute(
             "DELETE FROM identify WHERE bot = ?1 AND at_ms <= ?2",
             params![bot, now_ms - DAY_MS],
@@ -281,13 +282,13 @@ impl SessionFile {
     pub(crate) fn note_limit(&self, bot: &str, said: SaidLimit) -> rusqlite::Result<()> {
         let insert = "INSERT OR REPLACE INTO session_start_limit VALUES (?1, ?2, ?3, ?4)";
         let SaidLimit { remaining, resets_at_ms, asked_at_ms } = said;
-        self.lock().execute(insert, params![bot, remaining, resets_at_ms, asked_at_ms]).map(drop)
+        self.0.execute(insert, params![bot, remaining, resets_at_ms, asked_at_ms]).map(drop)
     }
 
     /// An identify led to READY: whatever went wrong before is over.
     pub(crate) fn note_answered(&self, bot: &str) -> rusqlite::Result<()> {
         let update = "UPDATE identify SET answered = TRUE WHERE bot = ?1 AND NOT answered";
-        self.lock().execute(update, params![bot]).map(drop)
+        self.0.execute(update, params![bot]).map(drop)
     }
 
     // -- the gateway --------------------------------------------------------------------------
@@ -298,14 +299,14 @@ impl SessionFile {
         let LastStart { gateway, shard_total, starts_per_day, max_concurrency } = start;
         let url = gateway.to_string();
         let row = params![bot, url, shard_total, starts_per_day, max_concurrency];
-        self.lock().execute(insert, row).map(drop)
+        self.0.execute(insert, row).map(drop)
     }
 
     /// What was remembered.
     pub(crate) fn last_start(&self, bot: &str) -> rusqlite::Result<Option<LastStart>> {
         let select = "SELECT url, shard_total, starts_per_day, max_concurrency FROM gateway
                       WHERE bot = ?1";
-        let found = self.lock().query_row(select, params![bot], |row| {
+        let found = self.0.query_row(select, params![bot], |row| {
             let url: String = row.get(0)?;
             let (shard_total, starts_per_day, max_concurrency) =
                 (row.get(1)?, row.get(2)?, row.get(3)?);
@@ -319,9 +320,9 @@ impl SessionFile {
         Ok(found.optional()?.flatten())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic of another thread leaves a transaction that was rolled back.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What comes is written all or nothing.
+    fn transaction(&self) -> rusqlite::Result<Transaction<'_>> {
+        Transaction::new_unchecked(&self.0, TransactionBehavior::Immediate)
     }
 }
 
@@ -449,7 +450,7 @@ mod tests {
 
     fn file() -> SessionFile {
         let memory = Connection::open_in_memory().expect("memory");
-        SessionFile::prepare(memory).expect("tables")
+        SessionFile::prepare(memory.into()).expect("tables")
     }
 
     fn owner() -> Owner {
@@ -582,7 +583,7 @@ mod tests {
         let memory = Connection::open_in_memory().expect("memory");
         memory.execute_batch(TABLES).expect("tables");
         memory.pragma_update(None, "user_version", 1).expect("set");
-        let file = SessionFile::prepare(memory).expect("brought up to date");
+        let file = SessionFile::prepare(memory.into()).expect("brought up to date");
         assert_eq!(file.history("1", NOW), Ok(History::default()));
     }
 
@@ -590,7 +591,7 @@ mod tests {
     fn a_later_versions_file_is_left_alone() {
         let memory = Connection::open_in_memory().expect("memory");
         memory.pragma_update(None, "user_version", VERSIONS.len() as u32 + 1).expect("set");
-        let refused = SessionFile::prepare(memory);
+        let refused = SessionFile::prepare(memory.into());
         assert!(refused.expect_err("too new").contains("later version"));
     }
 }

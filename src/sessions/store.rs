@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,9 @@ pub(crate) trait SessionStore: Send + Sync + fmt::Debug {
     /// Gets ready. Until then, and when that fails, nothing else works.
     fn open(&self) -> Storing<'_, ()>;
 
+    /// Whether what was stored is gone, since this was last asked, and the store has room for it again.
+    fn was_replaced(&self) -> bool;
+
     /// What the last process started with, and its shards whose sessions can be resumed.
     fn last_start(&self, owner: &Owner) -> Storing<'_, Option<(LastStart, BTreeSet<u32>)>>;
 
@@ -99,18 +103,17 @@ pub(crate) trait SessionStore: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct FileStore {
     path: PathBuf,
-    /// The file, or why there is none.
-    file: Mutex<Result<Arc<SessionFile>, String>>,
+    /// Locked for as long as a disk takes, and so only where that may be.
+    file: Arc<Mutex<Option<SessionFile>>>,
+    /// What a file that takes the place of the first has to be told: what this process started with, and which bot.
+    start: Arc<Mutex<Option<(String, LastStart)>>>,
+    was_replaced: Arc<AtomicBool>,
 }
 
 impl FileStore {
     /// A file that is not open yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: Mutex::new(Err("is not open yet".to_owned())) }
-    }
-
-    fn file(&self) -> MutexGuard<'_, Result<Arc<SessionFile>, String>> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { path, file: Arc::default(), start: Arc::default(), was_replaced: Arc::default() }
     }
 
     /// Asks the file.
@@ -118,11 +121,45 @@ impl FileStore {
         &self,
         question: impl FnOnce(&SessionFile) -> rusqlite::Result<T> + Send + 'static,
     ) -> Storing<'_, T> {
-        Box::pin(async move {
-            let file = self.file().clone()?;
-            blocking(move || question(&file).map_err(|error| error.to_string())).await
-        })
+        Box::pin(blocking(self.question(question)))
     }
+
+    /// The same for where it may take its time. A file that was removed or replaced is opened anew.
+    fn question<T, Q>(&self, question: Q) -> impl FnOnce() -> Result<T, String> + use<T, Q>
+    where
+        Q: FnOnce(&SessionFile) -> rusqlite::Result<T>,
+    {
+        let (path, file, start) =
+            (self.path.clone(), Arc::clone(&self.file), Arc::clone(&self.start));
+        let was_replaced = Arc::clone(&self.was_replaced);
+        move || {
+            let mut file = lock(&file);
+            *file = file.take().and_then(SessionFile::if_current);
+            let file = if let Some(file) = &mut *file {
+                file
+            } else {
+                let opened = SessionFile::open(&path);
+                let opened = opened.map_err(|error| format!("cannot be opened: {error}"))?;
+                let start = lock(&start).clone();
+                if let Some((bot, start)) = start {
+                    opened.note_start(&bot, &start).map_err(|error| error.to_string())?;
+                    was_replaced.store(true, Ordering::Relaxed);
+                }
+                file.insert(opened)
+            };
+            question(file).map_err(|error| error.to_string())
+        }
+    }
+
+    /// What this process starts with.
+    fn begin(&self, owner: &Owner, start: &LastStart) {
+        *lock(&self.start) = Some((owner.bot.clone(), start.clone()));
+    }
+}
+
+/// A panic of another thread leaves a transaction that was rolled back.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SessionStore for FileStore {
@@ -135,14 +172,11 @@ impl SessionStore for FileStore {
     }
 
     fn open(&self) -> Storing<'_, ()> {
-        Box::pin(async {
-            let path = self.path.clone();
-            let opened = within(OPEN_PATIENCE, move || SessionFile::open(&path)).await;
-            let opened = opened.map_err(|error| format!("cannot be opened: {error}"));
-            let result = opened.as_ref().map(drop).map_err(String::clone);
-            *self.file() = opened.map(Arc::new);
-            result
-        })
+        Box::pin(within(OPEN_PATIENCE, self.question(|_| Ok(()))))
+    }
+
+    fn was_replaced(&self) -> bool {
+        self.was_replaced.swap(false, Ordering::Relaxed)
     }
 
     fn last_start(&self, owner: &Owner) -> Storing<'_, Option<(LastStart, BTreeSet<u32>)>> {
@@ -155,6 +189,7 @@ impl SessionStore for FileStore {
     }
 
     fn load(&self, owner: &Owner, start: &LastStart) -> Storing<'_, Vec<Stored>> {
+        self.begin(owner, start);
         let (owner, start) = (owner.clone(), start.clone());
         self.ask(move |file| {
             file.note_start(&owner.bot, &start)?;
@@ -168,6 +203,7 @@ impl SessionStore for FileStore {
         start: &LastStart,
         leases: &[(u32, u64)],
     ) -> Storing<'_, Vec<TakenOver>> {
+        self.begin(owner, start);
         let (owner, start, leases) = (owner.clone(), start.clone(), leases.to_vec());
         self.ask(move |file| {
             file.note_start(&owner.bot, &start)?;
@@ -176,6 +212,7 @@ impl SessionStore for FileStore {
     }
 
     fn reshard(&self, owner: &Owner, start: &LastStart) -> Storing<'_, ()> {
+        self.begin(owner, start);
         let (bot, start) = (owner.bot.clone(), start.clone());
         self.ask(move |file| {
             file.note_start(&bot, &start)?;
@@ -188,8 +225,7 @@ impl SessionStore for FileStore {
     }
 
     fn save_now(&self, save: &Save) -> Result<(), String> {
-        let file = self.file().clone()?;
-        write(&file, save).map_err(|error| error.to_string())
+        self.question(|file| write(file, save))()
     }
 
     fn history(&self, owner: &Owner) -> Storing<'_, History> {

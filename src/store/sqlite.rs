@@ -19,7 +19,8 @@ use super::{Answer, Backend, Document, Page, SCHEMA_VERSION, Written, end_of_pre
 use crate::config::{MAX_STORE_PAGE_BYTES, check_directory};
 use crate::error::{Error, ErrorKind};
 use crate::sessions::wall_ms;
-use crate::{simulation, sqlite};
+use crate::simulation;
+use crate::sqlite::{self, Link};
 
 /// Time between two attempts to open a file that nobody asks for.
 const OPEN_EVERY: Duration = Duration::from_secs(5);
@@ -49,7 +50,7 @@ pub(super) struct Sqlite {
     bot: String,
     trouble: Arc<Trouble>,
     /// Opened when it is first needed, and anew when it is broken.
-    connection: Arc<Mutex<Option<Connection>>>,
+    connection: Arc<Mutex<Option<Link>>>,
 }
 
 /// Why a file could not be used.
@@ -220,12 +221,14 @@ impl Backend for Sqlite {
     }
 }
 
-/// Works once with the connection, which is opened if need be and closed if it is broken.
+/// Works once with the connection, which is opened if need be, anew for a file that was replaced, and closed if it
+/// is broken.
 fn attempt<T>(
-    mut connection: OwnedMutexGuard<Option<Connection>>,
+    mut connection: OwnedMutexGuard<Option<Link>>,
     path: &Path,
     work: &impl Fn(&mut Connection) -> rusqlite::Result<T>,
 ) -> Result<T, Failure> {
+    *connection = connection.take().and_then(Link::if_current);
     let open = match &mut *connection {
         Some(open) => open,
         None => connection.insert(open(path)?),
@@ -239,7 +242,7 @@ fn attempt<T>(
 }
 
 /// Opens the file and brings its tables up to date, unless it is from a later version.
-fn open(path: &Path) -> Result<Connection, Failure> {
+fn open(path: &Path) -> Result<Link, Failure> {
     let mut connection = sqlite::open(path, BUSY_PATIENCE).map_err(Failure::Broken)?;
     let version = migrate(&mut connection).map_err(|error| Failure::from(&error))?;
     if version > SCHEMA_VERSION {

@@ -224,6 +224,52 @@ async fn a_file_is_locked() {
     end(host, &simulator).await;
 }
 
+/// A file that somebody removed while it was in use, and what stands beside it: all go on with a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_removed() {
+    let directory = directory();
+    let url = format!("sqlite:{}/backplane", directory.path().display());
+    let simulator = busy();
+    let start = |from: u32| {
+        let shards = json!({"total": 4, "from": from, "to": from + 1});
+        let keys = json!({"backplane": url, "shards": shards, "sessions": "backplane"});
+        Host::start(&simulator, keys)
+    };
+    let mut hosts = [start(0), start(2)];
+    for host in &mut hosts {
+        host.until_ready().await;
+        subscribe(host, "word").await;
+    }
+    until_heard(&mut hosts[0], "before").await;
+    for file in std::fs::read_dir(directory.path()).expect("it is there") {
+        std::fs::remove_file(file.expect("it is there").path()).expect("ours");
+    }
+    until_heard(&mut hosts[0], "after").await;
+    let heard = |host: &Host| messages(host).iter().any(|told| told.data["data"] == "after");
+    hosts[1].until("the message", heard).await;
+    let workers = loop {
+        let (status, data) = hosts[1].ask(&json!({"type": "cluster_stats"})).await;
+        assert_eq!(status, 0, "{data}");
+        if data["total"]["workers"] == 2 {
+            break data["total"]["shards"].clone();
+        }
+    };
+    assert_eq!(workers, 4);
+
+    // The sessions are in a new file, too, those of shards without news as well.
+    simulator.set_traffic(0.0).expect("a rate");
+    for mut host in hosts {
+        host.stop(StopMode::Resumable).await;
+        host.client.save_sessions();
+    }
+    let mut again = [start(0), start(2)];
+    for host in &mut again {
+        host.until_ready().await;
+        host.stop(StopMode::Abort).await;
+    }
+    assert_eq!(simulator.look(|seen| seen.counts.identifies), 4);
+}
+
 /// A file that is no database, and one that cannot be made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_cannot_be_used() {

@@ -208,6 +208,33 @@ async fn a_crash_loop_leaves_the_reserve() {
     assert!(refused > 30, "{refused} starts were refused");
 }
 
+/// A file that somebody removes while it is in use: all is in a new one, at any time from the moment on that a write
+/// would have been due, that of the stop included.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_removed_is_written_anew() {
+    for waits in [false, true] {
+        let directory = TempDir::new(&format!("removed-{waits}"));
+        let simulator = busy();
+        let keys = json!({"sessions": sessions(&directory), "shards": "auto"});
+        let mut host = Host::start(&simulator, keys.clone());
+        host.until_ready().await;
+        simulator.set_traffic(0.0).expect("a rate");
+        host.during(Duration::from_secs(5)).await;
+        for file in std::fs::read_dir(directory.path()).expect("it is there") {
+            std::fs::remove_file(file.expect("it is there").path()).expect("ours");
+        }
+        if waits {
+            host.during(Duration::from_secs(10)).await;
+        }
+        end(host, StopMode::Resumable).await;
+        let mut host = Host::start(&simulator, keys);
+        host.until_ready().await;
+        let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
+        assert_eq!((identifies(&simulator), &status["guilds"]), (4, &json!(40)));
+        host.stop(StopMode::Abort).await;
+    }
+}
+
 /// A file that cannot be written holds up nothing: the client says so and goes on.
 #[tokio::test(start_paused = true)]
 async fn a_broken_file_is_a_warning() {

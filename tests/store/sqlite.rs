@@ -200,6 +200,27 @@ async fn a_file_of_something_else_is_left_alone() {
     assert_eq!(host.store_error(), Value::Null);
 }
 
+/// Nobody could read what goes on into a file that has no name any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_moved_away_is_made_anew() {
+    let directory = TempDir::new();
+    let host = Host::start(&directory.store());
+    host.put("a", json!(1)).await;
+    for part in ["", "-wal", "-shm"] {
+        let name = |file: &str| directory.path().join(format!("{file}{part}"));
+        std::fs::rename(name("store"), name("old")).expect("it is there");
+    }
+    host.put("b", json!(2)).await;
+    assert_eq!(host.store_error(), Value::Null);
+    for (file, there) in [("old", "a"), ("store", "b")] {
+        let host = Host::start(&format!("sqlite:{}/{file}", directory.path().display()));
+        let page = host.done(list()).await;
+        let keys: Vec<_> =
+            page["documents"].as_array().expect("a list").iter().map(|it| &it["key"]).collect();
+        assert_eq!(keys, [there], "{file}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_versions_tables_are_left_alone() {
     let directory = TempDir::new();

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import MakeClient
+from simulator import Simulator
 
 from shardwright import (
     Client,
@@ -141,6 +145,35 @@ def test_the_store(worker: MakeWorker) -> None:
         assert first.store.list("settings", after="1").result(10)["documents"][0]["value"] is None
         assert first.store.delete("settings", "1", expected_version=version).result(10)
         assert first.store.get("settings", "1").result(10) is None
+
+
+LOOKS_WITH_ANOTHER_SQLITE = """
+import os, signal, sqlite3, sys
+from shardwright import Client
+
+client = Client(intents=["GUILDS"], store="sqlite:" + sys.argv[1])
+with client:
+    for key in "abcd":
+        client.store.put("settings", key, 1).result(10)
+        file = sqlite3.connect(sys.argv[1])
+        assert file.execute("SELECT COUNT(*) FROM shardwright_document").fetchone()
+        file.close()
+    client.store.put("settings", "e", 1).result(10)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_another_sqlite_in_the_process(make: MakeClient, sim: Simulator, tmp_path: Path) -> None:
+    """Python's own SQLite sees no lock of the library's, but is kept from its log and its shared memory."""
+    path = str(tmp_path / "store")
+    command = [sys.executable, "-c", LOOKS_WITH_ANOTHER_SQLITE, path]
+    done = subprocess.run(
+        command, env=sim.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with make(store=f"sqlite:{path}") as client:
+        page = client.store.list("settings").result(10)
+        assert [document["key"] for document in page["documents"]] == list("abcde")
 
 
 def test_jobs_by_hand(worker: MakeWorker) -> None:

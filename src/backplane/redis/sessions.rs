@@ -231,6 +231,11 @@ impl SessionStore for Redis {
         Box::pin(async { Ok(()) })
     }
 
+    fn was_replaced(&self) -> bool {
+        // That shows in its connections.
+        false
+    }
+
     fn last_start(&self, owner: &Owner) -> Storing<'_, Option<(LastStart, BTreeSet<u32>)>> {
         let owner = owner.clone();
         Box::pin(async move {

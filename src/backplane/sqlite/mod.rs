@@ -27,7 +27,8 @@ use self::messages::Position;
 use super::condition::Condition;
 use super::{Backplane, Deliver, Doing, PATIENCE, SharedClaim, Trouble, Verdict};
 use crate::sessions::{FileStore, SessionStore};
-use crate::{simulation, sqlite};
+use crate::simulation;
+use crate::sqlite::{self, Link};
 
 /// What the tables look like, step by step. A released step never changes.
 const MIGRATIONS: &[&str] = &[
@@ -61,7 +62,7 @@ pub(super) struct Sqlite {
 
 /// A connection, for one thread at a time, and how it is doing.
 struct Door {
-    turn: Arc<Turn<Option<Connection>>>,
+    turn: Arc<Turn<Option<Link>>>,
     condition: Condition,
 }
 
@@ -100,13 +101,20 @@ impl Sqlite {
         door: &Door,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Trouble> {
-        let path = self.path.clone();
+        let (path, connections) = (self.path.clone(), self.connections.clone());
         let answer = async {
             let mut turn = Arc::clone(&door.turn).lock_owned().await;
             let work = move || {
-                let mut connection = match turn.take() {
-                    Some(connection) => connection,
-                    None => open(&path)?,
+                let before = turn.take();
+                let was_open = before.is_some();
+                let mut connection = if let Some(link) = before.and_then(Link::if_current) {
+                    link
+                } else {
+                    if was_open {
+                        // Another file knows nothing of what was said before.
+                        connections.send_modify(|count| *count += 1);
+                    }
+                    open(&path)?
                 };
                 let result = work(&mut connection);
                 // A locked file or a full disk says nothing against the connection.
@@ -150,7 +158,7 @@ impl Sqlite {
 }
 
 /// Opens the file with all its tables.
-fn open(path: &Path) -> Result<Connection, Trouble> {
+fn open(path: &Path) -> Result<Link, Trouble> {
     let opened = sqlite::open(path, BUSY_TIMEOUT).and_then(|mut connection| {
         sqlite::migrate(&mut connection, MIGRATIONS)?;
         Ok(connection)

@@ -1,6 +1,9 @@
 //! SQLite files, opened the same way whatever is in them: safe to share between the processes of one
 //! machine, and refused where SQLite itself could not tell that it is not safe.
 
+mod guard;
+mod link;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,6 +13,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+pub(crate) use self::link::Link;
+use self::link::Place;
 
 /// What is in these files is no secret without the token, but nobody else's business either.
 const MODE: u32 = 0o600;
@@ -24,7 +30,7 @@ static USED_BY: AtomicU32 = AtomicU32::new(0);
 ///
 /// # Errors
 /// Says why it cannot be used.
-pub(crate) fn open(path: &Path, patience: Duration) -> Result<Connection, String> {
+pub(crate) fn open(path: &Path, patience: Duration) -> Result<Link, String> {
     // SQLite would take locks of the process that it was forked from for its own, or wait for them for ever.
     let this = std::process::id();
     let used_by = USED_BY.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed);
@@ -34,9 +40,10 @@ pub(crate) fn open(path: &Path, patience: Duration) -> Result<Connection, String
             .to_owned());
     }
     make(path).map_err(|error| error.to_string())?;
-    let connection = Connection::open(path).map_err(|error| error.to_string())?;
+    let place = Place::take(path).map_err(|error| error.to_string())?;
+    let connection = Connection::open(place.path()).map_err(|error| error.to_string())?;
     prepare(&connection, patience).map_err(|error| error.to_string())?;
-    Ok(connection)
+    Ok(Link::new(connection, place))
 }
 
 /// Makes the file where there is none: SQLite itself would make it readable for everybody.
@@ -48,8 +55,11 @@ fn make(path: &Path) -> io::Result<()> {
     // Nobody has a connection to it before the descriptor that made it is closed.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    match OpenOptions::new().write(true).create_new(true).mode(MODE).open(path) {
+    let make = |options: &mut OpenOptions| options.write(true).mode(MODE).open(path).map(drop);
+    match make(OpenOptions::new().create_new(true)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        // A symbolic link that leads to nothing yet.
+        Err(_) if !path.exists() => make(OpenOptions::new().create(true).truncate(false)),
         _ => Ok(()),
     }
 }
@@ -59,7 +69,9 @@ fn prepare(connection: &Connection, patience: Duration) -> rusqlite::Result<()> 
     connection.busy_timeout(patience)?;
     use_wal(connection, patience)?;
     // A loss of power may undo the last second; a killed process undoes nothing.
-    connection.pragma_update(None, "synchronous", "normal")
+    connection.pragma_update(None, "synchronous", "normal")?;
+    // From its first look at the tables on it has the log open, and a lock that says so.
+    connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
 /// Readers and one writer at a time, none of which waits for the other.
@@ -114,29 +126,6 @@ pub(crate) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A lock of this process that other processes see, on the file that SQLite has in view of its log.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn another_connection_leaves_the_first_one_its_lock() {
-        use std::os::unix::fs::MetadataExt;
-
-        let path = std::env::temp_dir().join(format!("shardwright-locks-{}", std::process::id()));
-        let connect = || open(&path, Duration::from_secs(1)).expect("a file");
-        let first = connect();
-        first.execute_batch("CREATE TABLE a (x)").expect("room");
-        let inode = format!(":{} ", std::fs::metadata(&path).expect("it is there").ino());
-        let this = format!(" {} ", std::process::id());
-        let is_locked = || {
-            let locks = std::fs::read_to_string("/proc/locks").expect("Linux says");
-            locks.lines().any(|line| line.contains(&inode) && line.contains(&this))
-        };
-        assert!(is_locked(), "the first has one");
-        let second = connect();
-        assert!(is_locked(), "it still has");
-        drop((first, second));
-        std::fs::remove_file(path).expect("it is there");
-    }
 
     #[test]
     fn steps_are_done_once_and_a_later_version_is_left_alone() {

@@ -33,7 +33,7 @@ test: ## run every check there is, as CI does
 	@echo "== Lints"
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@echo "== Tests: engine, simulator, program, C ABI"
-	@RUST_TEST_THREADS=$(or $(RUST_TEST_THREADS),4) cargo test --workspace
+	@RUST_TEST_THREADS=$(or $(RUST_TEST_THREADS),8) cargo test --workspace
 	@$(MAKE) --no-print-directory loom
 	@echo "== The C examples, and the demo"
 	@DISCORD_TOKEN= $(MAKE) --no-print-directory demo

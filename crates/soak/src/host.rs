@@ -82,6 +82,8 @@ pub(crate) struct Host<'a> {
     pub(crate) replies: u64,
     /// Events that a queue dropped.
     pub(crate) dropped: u64,
+    /// Until when the client before the last restart did its work.
+    awake_until: Duration,
     /// Shards refused for good, with the code.
     pub(crate) fatal: BTreeMap<u32, u64>,
     /// Shards that were told to forget their session.
@@ -128,6 +130,7 @@ impl<'a> Host<'a> {
             open: BTreeSet::new(),
             replies: 0,
             dropped: 0,
+            awake_until: Duration::ZERO,
             fatal: BTreeMap::new(),
             gave_up: BTreeSet::new(),
             restarts: Vec::new(),
@@ -182,7 +185,8 @@ impl<'a> Host<'a> {
             Some(freeze) if since <= freeze.to + WAKE => freeze.from,
             _ => since,
         };
-        let is_stale = self.stopping.is_some_and(|since| now > awake_until(since) + STALE);
+        self.awake_until = self.stopping.map_or(now, awake_until);
+        let is_stale = now > self.awake_until + STALE;
         for log in self.sessions.values_mut() {
             log.last = 0;
             log.given_up |= self.closes || self.disk.is_none() || is_stale;
@@ -195,6 +199,16 @@ impl<'a> Host<'a> {
         self.shards.clear();
         self.fatal.clear();
         self.restarts.push(now);
+    }
+
+    /// The machine stood still.
+    pub(crate) fn stood_still(&mut self, freeze: Freeze) {
+        // A client that was only just started looks for its sessions as it wakes.
+        let is_starting = self.restarts.last().is_some_and(|at| freeze.from <= *at + WAKE);
+        if is_starting && freeze.to > self.awake_until + STALE {
+            self.sessions.values_mut().for_each(|log| log.given_up = true);
+        }
+        self.freezes.push(freeze);
     }
 
     /// Whether every shard is ready.

@@ -77,7 +77,18 @@ fn nothing_lost(host: &Host<'_>, world: &World, seen: &Seen, problems: &mut Vec<
     for record in &seen.dispatches {
         sent.entry(&record.session).or_default().push(record);
     }
-    let alive: BTreeSet<&str> = host.current_sessions().map(|(_, id)| id).collect();
+    let mut newest: BTreeMap<u32, &str> = BTreeMap::new();
+    for identify in &seen.identifies {
+        if let Outcome::Accepted { session, .. } = &identify.outcome {
+            newest.insert(identify.shard[0], session);
+        }
+    }
+    // A READY that was dropped tells the host nothing of the session that began.
+    let is_alive = |(id, session): &(u32, &str)| {
+        !world.drops_oldest() || newest.get(id).is_some_and(|newest| newest == session)
+    };
+    let alive: BTreeSet<&str> =
+        host.current_sessions().filter(is_alive).map(|(_, id)| id).collect();
     let mut missing = 0;
     'sessions: for (id, log) in &host.sessions {
         let mut sent = sent.remove(id.as_str()).unwrap_or_default().into_iter();

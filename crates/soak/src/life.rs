@@ -250,7 +250,7 @@ impl<'a> Life<'a> {
                 let from = self.simulator.now();
                 advance(lasts).await;
                 let to = self.simulator.now();
-                self.host.freezes.push(Freeze { from, to });
+                self.host.stood_still(Freeze { from, to });
             }
         }
     }

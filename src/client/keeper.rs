@@ -342,7 +342,9 @@ impl Keeper {
         }
         let saved = lock(&self.saved);
         let (mut writes, mut alive, mut generations) = (Vec::new(), Vec::new(), Vec::new());
-        let is_time = is_end || saved.alive_at.is_none_or(|at| at.elapsed() >= ALIVE_EVERY);
+        // That a file was removed shows with the next write, at the end with this one.
+        let is_last_look = is_end && self.store.path().is_some();
+        let is_time = is_last_look || saved.alive_at.is_none_or(|at| at.elapsed() >= ALIVE_EVERY);
         for (&shard_id, member) in &fleet.members {
             let known = saved.sessions.get(&shard_id);
             let Some(mut session) = member.status.get().session else {
@@ -411,11 +413,11 @@ impl Keeper {
                 if !job.save.alive.is_empty() || saved.alive_at.is_none() {
                     saved.alive_at = Some(Instant::now());
                 }
+                drop(saved);
                 let was_replaced = self.store.was_replaced();
                 if was_replaced {
-                    *saved = Saved::default();
+                    self.write_anew();
                 }
-                drop(saved);
                 let failed = self.taken_failed.load(Ordering::Relaxed);
                 let disk = if failed { Err("a write failed".to_owned()) } else { Ok(()) };
                 self.note("has a file beside it that cannot be written", disk);

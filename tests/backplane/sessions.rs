@@ -8,6 +8,7 @@ use shardwright_sim::{Options, Simulator};
 
 use crate::backend::{Backend, on_every_backplane};
 use crate::host::{Host, simulator};
+use crate::redis_server::RedisServer;
 
 on_every_backplane!(
     the_next_process_goes_on_where_the_last_one_stopped,
@@ -38,6 +39,23 @@ async fn end(mut host: Host, mode: StopMode) -> Host {
 
 fn identifies(simulator: &Simulator) -> u64 {
     simulator.look(|seen| seen.counts.identifies)
+}
+
+/// What was stored as the client stopped is not stored again as it is freed: the server may be gone by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_is_not_stored_again() {
+    let mut server = RedisServer::start(&[]);
+    let simulator = busy(Options::default());
+    let keys = json!({"backplane": server.url(), "sessions": "backplane"});
+    let mut host = Host::start(&simulator, keys);
+    host.until_ready().await;
+    simulator.set_traffic(0.0).expect("a rate");
+    host.during(Duration::from_secs(1)).await;
+    host.stop(StopMode::Resumable).await;
+    server.kill();
+    host.client.save_sessions();
+    let status: Value = serde_json::from_str(&host.client.status_json()).expect("JSON");
+    assert_eq!(status["sessions_error"], Value::Null);
 }
 
 async fn the_next_process_goes_on_where_the_last_one_stopped(backend: Backend) {

@@ -101,19 +101,23 @@ pub(crate) trait SessionStore: Send + Sync + fmt::Debug {
 
 /// A file.
 #[derive(Debug)]
-pub(crate) struct FileStore {
+pub(crate) struct FileStore(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
     path: PathBuf,
     /// Locked for as long as a disk takes, and so only where that may be.
-    file: Arc<Mutex<Option<SessionFile>>>,
+    file: Mutex<Option<SessionFile>>,
     /// What a file that takes the place of the first has to be told: what this process started with, and which bot.
-    start: Arc<Mutex<Option<(String, LastStart)>>>,
-    was_replaced: Arc<AtomicBool>,
+    start: Mutex<Option<(String, LastStart)>>,
+    was_replaced: AtomicBool,
 }
 
 impl FileStore {
     /// A file that is not open yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: Arc::default(), start: Arc::default(), was_replaced: Arc::default() }
+        let (file, start, was_replaced) = Default::default();
+        Self(Arc::new(Kept { path, file, start, was_replaced }))
     }
 
     /// Asks the file.
@@ -121,39 +125,37 @@ impl FileStore {
         &self,
         question: impl FnOnce(&SessionFile) -> rusqlite::Result<T> + Send + 'static,
     ) -> Storing<'_, T> {
-        Box::pin(blocking(self.question(question)))
-    }
-
-    /// The same for where it may take its time. A file that was removed or replaced is opened anew.
-    fn question<T, Q>(&self, question: Q) -> impl FnOnce() -> Result<T, String> + use<T, Q>
-    where
-        Q: FnOnce(&SessionFile) -> rusqlite::Result<T>,
-    {
-        let (path, file, start) =
-            (self.path.clone(), Arc::clone(&self.file), Arc::clone(&self.start));
-        let was_replaced = Arc::clone(&self.was_replaced);
-        move || {
-            let mut file = lock(&file);
-            *file = file.take().and_then(SessionFile::if_current);
-            let file = if let Some(file) = &mut *file {
-                file
-            } else {
-                let opened = SessionFile::open(&path);
-                let opened = opened.map_err(|error| format!("cannot be opened: {error}"))?;
-                let start = lock(&start).clone();
-                if let Some((bot, start)) = start {
-                    opened.note_start(&bot, &start).map_err(|error| error.to_string())?;
-                    was_replaced.store(true, Ordering::Relaxed);
-                }
-                file.insert(opened)
-            };
-            question(file).map_err(|error| error.to_string())
-        }
+        let kept = Arc::clone(&self.0);
+        Box::pin(blocking(move || kept.ask(question)))
     }
 
     /// What this process starts with.
     fn begin(&self, owner: &Owner, start: &LastStart) {
-        *lock(&self.start) = Some((owner.bot.clone(), start.clone()));
+        *lock(&self.0.start) = Some((owner.bot.clone(), start.clone()));
+    }
+}
+
+impl Kept {
+    /// Asks the file, where it may take its time. One that was removed or replaced is opened anew.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&SessionFile) -> rusqlite::Result<T>,
+    ) -> Result<T, String> {
+        let mut file = lock(&self.file);
+        *file = file.take().and_then(SessionFile::if_current);
+        let file = if let Some(file) = &mut *file {
+            file
+        } else {
+            let opened = SessionFile::open(&self.path);
+            let opened = opened.map_err(|error| format!("cannot be opened: {error}"))?;
+            let start = lock(&self.start).clone();
+            if let Some((bot, start)) = start {
+                opened.note_start(&bot, &start).map_err(|error| error.to_string())?;
+                self.was_replaced.store(true, Ordering::Relaxed);
+            }
+            file.insert(opened)
+        };
+        question(file).map_err(|error| error.to_string())
     }
 }
 
@@ -164,19 +166,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SessionStore for FileStore {
     fn name(&self) -> String {
-        self.path.display().to_string()
+        self.0.path.display().to_string()
     }
 
     fn path(&self) -> Option<&Path> {
-        Some(&self.path)
+        Some(&self.0.path)
     }
 
     fn open(&self) -> Storing<'_, ()> {
-        Box::pin(within(OPEN_PATIENCE, self.question(|_| Ok(()))))
+        let kept = Arc::clone(&self.0);
+        Box::pin(within(OPEN_PATIENCE, move || kept.ask(|_| Ok(()))))
     }
 
     fn was_replaced(&self) -> bool {
-        self.was_replaced.swap(false, Ordering::Relaxed)
+        self.0.was_replaced.swap(false, Ordering::Relaxed)
     }
 
     fn last_start(&self, owner: &Owner) -> Storing<'_, Option<(LastStart, BTreeSet<u32>)>> {
@@ -225,7 +228,7 @@ impl SessionStore for FileStore {
     }
 
     fn save_now(&self, save: &Save) -> Result<(), String> {
-        self.question(|file| write(file, save))()
+        self.0.ask(|file| write(file, save))
     }
 
     fn history(&self, owner: &Owner) -> Storing<'_, History> {

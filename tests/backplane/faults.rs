@@ -227,13 +227,11 @@ async fn a_file_is_locked() {
 /// A file that somebody removed while it was in use, and what stands beside it: all go on with a new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_removed() {
-    let directory = directory();
-    let url = format!("sqlite:{}/backplane", directory.path().display());
+    let backend = Backend::sqlite();
     let simulator = busy();
     let start = |from: u32| {
         let shards = json!({"total": 4, "from": from, "to": from + 1});
-        let keys = json!({"backplane": url, "shards": shards, "sessions": "backplane"});
-        Host::start(&simulator, keys)
+        backend.start(&simulator, json!({"shards": shards, "sessions": "backplane"}))
     };
     let mut hosts = [start(0), start(2)];
     for host in &mut hosts {
@@ -241,9 +239,8 @@ async fn a_file_is_removed() {
         subscribe(host, "word").await;
     }
     until_heard(&mut hosts[0], "before").await;
-    for file in std::fs::read_dir(directory.path()).expect("it is there") {
-        std::fs::remove_file(file.expect("it is there").path()).expect("ours");
-    }
+    let Backend::Sqlite(directory) = &backend else { unreachable!("it is a file") };
+    directory.clear();
     until_heard(&mut hosts[0], "after").await;
     let heard = |host: &Host| messages(host).iter().any(|told| told.data["data"] == "after");
     hosts[1].until("the message", heard).await;

@@ -38,6 +38,13 @@ impl TempDir {
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Removes all files that are in it.
+    pub(crate) fn clear(&self) {
+        for file in std::fs::read_dir(&self.0).expect("it is there") {
+            std::fs::remove_file(file.expect("it is there").path()).expect("ours");
+        }
+    }
 }
 
 impl Drop for TempDir {
